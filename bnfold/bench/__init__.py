@@ -1,0 +1,1 @@
+"""Latency: paired measurement in fresh processes, with intervals."""

@@ -1,0 +1,1 @@
+"""The algebra, the planner and the diagnostics. Imports numpy and nothing else."""

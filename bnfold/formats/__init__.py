@@ -1,0 +1,1 @@
+"""Formats: open, lower to the core, apply a plan, save."""

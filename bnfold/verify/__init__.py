@@ -1,0 +1,1 @@
+"""Equivalence of two models: checks with derived bounds."""
