@@ -1,0 +1,6 @@
+"""``python -m bnfold``."""
+
+from bnfold.cli.main import main
+
+if __name__ == "__main__":
+    main()
