@@ -1,0 +1,171 @@
+"""Contractions by labelled axes: how a scale or shift on one operand acts on the others.
+
+Each axis of an operand carries labels, like the letters of an einsum, with two additions: an
+axis may be a product of labels (the channels of a grouped convolution are "g c"), and an axis
+without labels is one along which an affine must be constant (batch, space). So one small piece
+of algebra serves Gemm, MatMul, Einsum, convolutions with groups, their transposes and the input
+weights of recurrent layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnfold.core.affine import Array, simplify
+from bnfold.core.blocked import Blocked
+from bnfold.core.diagnostics import Reason
+
+Axes = tuple[tuple[str, ...], ...]
+
+
+def parse_axes(text: str) -> Axes:
+    """Axes from text: "n (g c) *" is three axes: label n, labels g and c, no label."""
+    axes: list[tuple[str, ...]] = []
+    group: list[str] | None = None
+    for token in text.replace("(", " ( ").replace(")", " ) ").split():
+        if token == "(":
+            group = []
+        elif token == ")":
+            axes.append(tuple(group or ()))
+            group = None
+        elif group is not None:
+            group.append(token)
+        else:
+            axes.append(() if token == "*" else (token,))
+    return tuple(axes)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labelled axes of a product ``y = sum(x * w)``.
+
+    Attributes:
+        x, w, y: labels of the axes of data, kernel and result.
+        sizes: size of each label, where known.
+    """
+
+    x: Axes
+    w: Axes
+    y: Axes
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All labels in one fixed order."""
+        seen: dict[str, None] = {}
+        for axes in (self.w, self.y, self.x):
+            for axis in axes:
+                seen.update(dict.fromkeys(axis))
+        return tuple(seen)
+
+    def swapped(self) -> Labels:
+        """The same product with data and kernel exchanged."""
+        return Labels(self.w, self.x, self.y, self.sizes)
+
+    def y_to_w(self, scale: Array) -> Array:
+        """The factor on the kernel that multiplies the result by ``scale``.
+
+        Raises:
+            Blocked: if ``scale`` varies along an axis that the kernel does not have.
+        """
+        return self._carry(scale, self.y, self.w)
+
+    def x_to_w(self, scale: Array) -> Array:
+        """The factor on the kernel that stands for ``scale`` on the data.
+
+        Raises:
+            Blocked: if ``scale`` varies along an axis that the kernel does not have.
+        """
+        return self._carry(scale, self.x, self.w)
+
+    def x_to_y(self, scale: Array) -> Array:
+        """The factor on the result that stands for ``scale`` on the data.
+
+        Raises:
+            Blocked: if ``scale`` varies along an axis that the result does not have.
+        """
+        return self._carry(scale, self.x, self.y)
+
+    def response(self, kernel: Array, shift: Array) -> Array:
+        """What a constant ``shift`` on the data adds to the result: ``sum(shift * kernel)``.
+
+        Returns an array broadcastable to the result.
+        """
+        order = self.order
+        product = self._spread(kernel, self.w, order) * self._spread(shift, self.x, order)
+        kept = {label for axis in self.y for label in axis}
+        for position, label in enumerate(order):
+            if label not in kept:
+                size = product.shape[position]
+                product = product.sum(axis=position, keepdims=True)
+                if size == 1:
+                    product = product * self._size(label)
+        return self._gather(product, self.y, order)
+
+    def _carry(self, array: Array, source: Axes, target: Axes) -> Array:
+        order = self.order
+        if array.size == 1:
+            return array.reshape((1,) * len(target))
+        return self._gather(self._spread(array, source, order), target, order)
+
+    def _size(self, label: str) -> int:
+        size = self.sizes.get(label)
+        if size is None:
+            raise Blocked(Reason.UNKNOWN_SHAPE, f"the size of axis '{label}' is not known")
+        return size
+
+    def _spread(self, array: Array, axes: Axes, order: tuple[str, ...]) -> Array:
+        """``array`` with one axis per label of ``order``, size 1 where it is constant."""
+        shape: list[int] = []
+        labels: list[str] = []
+        for axis, names in enumerate(axes):
+            size = array.shape[axis]
+            if not names and size != 1:
+                raise Blocked(
+                    Reason.NOT_PER_CHANNEL,
+                    f"it varies along axis {axis}, which the kernel does not tell apart",
+                )
+            sizes = [1] * len(names) if size == 1 else [self._size(name) for name in names]
+            if int(np.prod(sizes, dtype=np.int64)) != size:
+                raise Blocked(
+                    Reason.AXIS_MISMATCH,
+                    f"axis {axis} has {size} parameters for {'x'.join(map(str, sizes))} channels",
+                )
+            shape += sizes
+            labels += names
+        split = simplify(array.reshape(shape))
+        positions = [labels.index(name) for name in order if name in labels]
+        inserted = [i for i, name in enumerate(order) if name not in labels]
+        return np.expand_dims(split.transpose(positions), tuple(inserted))
+
+    def _gather(self, array: Array, axes: Axes, order: tuple[str, ...]) -> Array:
+        """The inverse of `_spread`; blocked if ``array`` varies along a label not in ``axes``."""
+        wanted = [name for names in axes for name in names]
+        for position, name in enumerate(order):
+            if name not in wanted and array.shape[position] != 1:
+                raise Blocked(
+                    Reason.AXIS_MISMATCH,
+                    f"its {array.shape[position]} parameters belong to another axis "
+                    "than the kernel's",
+                )
+        positions = [order.index(name) for name in wanted]
+        rest = [i for i in range(len(order)) if i not in positions]
+        picked = array.transpose(positions + rest).reshape(
+            [array.shape[position] for position in positions]
+        )
+        shape: list[int] = []
+        start = 0
+        for names in axes:
+            sizes = picked.shape[start : start + len(names)]
+            if all(size == 1 for size in sizes):
+                shape.append(1)
+            else:
+                full = [self._size(name) for name in names]
+                target = picked.shape[:start] + tuple(full) + picked.shape[start + len(names) :]
+                picked = np.broadcast_to(picked, target)
+                shape.append(int(np.prod(full, dtype=np.int64)))
+            start += len(names)
+        return np.ascontiguousarray(picked).reshape(shape)

@@ -1,0 +1,513 @@
+"""Carrying one affine through the graph until ops with constants absorb it.
+
+Two questions, each answered by recursion on the transfers:
+
+- ``request(use, A)``, backward: make the value that ``use`` reads become ``A(value)``. Works
+  for any A, also with a scale of zero.
+- ``offer(value, A)``, forward: the readers of ``value`` used to see ``A(value)`` and from now on
+  see ``value``: let all of them absorb A.
+
+Both raise `Stopped` with a `Refusal`, and leave the state as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bnfold.core.affine import Affine, Array
+from bnfold.core.blocked import Blocked
+from bnfold.core.diagnostics import Direction, Reason, Refusal
+from bnfold.core.graph import Op, Use
+from bnfold.core.holding import form_for
+from bnfold.core.labels import Labels
+from bnfold.core.parts import (
+    assembled,
+    bias_change,
+    check_law,
+    composed,
+    fit_shape,
+    slices,
+)
+from bnfold.core.state import Standing, State
+from bnfold.core.transfer import (
+    Commute,
+    Concat,
+    Contraction,
+    Form,
+    Opaque,
+    Rewrite,
+    Source,
+    Split,
+    Sum,
+)
+
+MAX_DEPTH = 150
+BACK, FORTH = Direction.BACKWARD, Direction.FORWARD
+
+
+class Stopped(Exception):  # noqa: N818 - a verdict, not an error
+    """A walk ended without the affine being absorbed."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.title)
+        self.refusal = refusal
+
+
+class Walker:
+    """Walks affines through a state; see the module's docstring."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.graph = state.graph
+        self._trail: list[str] = []
+        self._depth = 0
+        # A kernel edited on behalf of a forward walk is reported as a forward fold.
+        self._direction = BACK
+
+    # -- public ----------------------------------------------------------------------------
+
+    def request(self, use: Use, wanted: Affine) -> None:
+        """Make the value that ``use`` reads become ``wanted`` of it.
+
+        Raises:
+            Stopped: if it cannot be done; nothing has changed then.
+        """
+        with self._attempt():
+            self._request(use, wanted)
+
+    def offer(self, value: str, given: Affine) -> None:
+        """Let all readers of ``value`` absorb ``given``.
+
+        Raises:
+            Stopped: if one of them cannot; nothing has changed then.
+        """
+        with self._attempt():
+            self._offer(value, given)
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        mark, length = self.state.mark(), len(self._trail)
+        self._depth += 1
+        try:
+            if self._depth > MAX_DEPTH:
+                raise Stopped(self._refusal(BACK, None, Blocked(Reason.OPAQUE_OP, "too deep")))
+            yield
+        except Stopped:
+            self.state.rollback(mark)
+            raise
+        finally:
+            self._depth -= 1
+            del self._trail[length:]
+
+    def _refusal(self, direction: Direction, op: Op | None, blocked: Blocked) -> Refusal:
+        name, kind = ("", "") if op is None else (op.name, op.op_type)
+        return Refusal(
+            blocked.reason, direction, name, kind, blocked.detail, tuple(self._trail[-32:])
+        )
+
+    @contextmanager
+    def _at(self, op: Op | None, direction: Direction) -> Iterator[None]:
+        try:
+            yield
+        except Blocked as blocked:
+            raise Stopped(self._refusal(direction, op, blocked)) from None
+
+    def _first(self, attempts: list[Callable[[], None]]) -> bool:
+        """Run the first attempt that succeeds; the refusal of the first if none does."""
+        refusal: Stopped | None = None
+        for attempt in attempts:
+            try:
+                with self._attempt():
+                    attempt()
+                return True
+            except Stopped as stopped:
+                refusal = refusal or stopped
+        if refusal is not None:
+            raise refusal
+        return False
+
+    # -- backward --------------------------------------------------------------------------
+
+    def _request(self, use: Use, wanted: Affine) -> None:
+        while not wanted.is_identity:
+            reader = self.graph.ops[use.op]
+            name = reader.inputs[use.operand]
+            assert name is not None
+            value = self.state.origin(name)
+            if self.graph.constants.is_constant(value):
+                with self._at(reader, BACK):
+                    self.state.edit(use, wanted)
+                self.state.note(use.op, self._direction, wanted)
+                return
+            producer = self.graph.producers.get(value)
+            op = None if producer is None else self.graph.ops[producer[0]]
+            with self._at(op, BACK):
+                self._check_sole_reader(value, use)
+                if producer is None:
+                    why = self.graph.constants.why_not(value)
+                    raise Blocked(why or Reason.GRAPH_INPUT, value)
+            assert op is not None and producer is not None
+            following = self._request_at(op, producer, use, wanted)
+            if following is None:
+                return
+            self._trail.append(op.name)
+            use, wanted = following
+
+    def _check_sole_reader(self, value: str, use: Use) -> None:
+        exposed = self.state.exposed(value)
+        if exposed is not None:
+            raise Blocked(exposed, value)
+        others = [u for u in self.state.uses(value) if u != use]
+        if others:
+            other = self.graph.ops[others[0].op]
+            raise Blocked(Reason.OTHER_READER, f"{value} is also read by {other.name}")
+
+    def _request_at(
+        self, op: Op, producer: tuple[int, int], use: Use, wanted: Affine
+    ) -> tuple[Use, Affine] | None:
+        """One step backward over ``op``: the next request, or None when all is absorbed."""
+        number, output = producer
+        transfer = op.transfer
+        if output and not isinstance(transfer, Split):
+            with self._at(op, BACK):
+                raise Blocked(Reason.OPAQUE_OP, f"output {output} of {op.op_type}")
+        match transfer:
+            case Source():
+                self._request_source(number, transfer, use, wanted)
+                return None
+            case Contraction():
+                self._request_contraction(number, transfer, wanted)
+                return None
+            case Commute():
+                with self._at(op, BACK):
+                    check_law(transfer, wanted)
+                    moved = transfer.move.backward(wanted)
+                return Use(number, transfer.data), moved
+            case Sum():
+                self._request_sum(number, transfer, wanted)
+                return None
+            case Concat():
+                with self._at(op, BACK):
+                    parts = slices(wanted, transfer.axis, transfer.sizes)
+                self._trail.append(op.name)
+                for operand, part in enumerate(parts):
+                    self.request(Use(number, operand), part)
+                return None
+            case Split():
+                with self._at(op, BACK):
+                    whole = assembled(wanted, transfer.axis, transfer.sizes, output)
+                return Use(number, 0), whole
+            case Opaque():
+                with self._at(op, BACK):
+                    raise Blocked(transfer.reason, transfer.detail)
+
+    def _request_source(self, number: int, source: Source, use: Use, wanted: Affine) -> None:
+        """Another affine on the way: carry both on, or leave both (or a part) with it."""
+        op = self.graph.ops[number]
+        own = self.state.standing[number].affine
+        total = composed(wanted, own)
+        below = Use(number, source.data)
+
+        def carry() -> None:
+            self.state.remove(number)
+            self._trail.append(op.name)
+            self._request(use, total)
+
+        def hold() -> None:
+            self._hold(number, source, total, BACK, wanted)
+
+        def hold_shift() -> None:
+            self._trail.append(op.name)
+            self.request(below, total.only_scale())
+            self._hold(number, source, total.only_shift(), BACK, wanted.only_shift())
+
+        def hold_scale() -> None:
+            with self._at(op, BACK):
+                inner = total.inner_shift()
+                if inner is None:
+                    raise Blocked(Reason.ZERO_SCALE)
+            self._trail.append(op.name)
+            self.request(below, inner)
+            self._hold(number, source, total.only_scale(), BACK, wanted.only_scale())
+
+        self._first([carry, hold, hold_shift, hold_scale])
+
+    def _hold(
+        self, number: int, source: Source, total: Affine, direction: Direction, taken: Affine
+    ) -> None:
+        op = self.graph.ops[number]
+        with self._at(op, direction):
+            form = form_for(source, total)
+            if form is None:
+                raise Blocked(Reason.COST_WOULD_RISE, "it would take two ops")
+            if form is Form.NONE:
+                self.state.remove(number)
+            else:
+                self.state.place(number, Standing(total, form))
+        self.state.note(number, direction, taken)
+
+    def _request_contraction(self, number: int, product: Contraction, wanted: Affine) -> None:
+        op = self.graph.ops[number]
+        with self._at(op, BACK):
+            if product.output_blocked is not None:
+                raise Blocked(product.output_blocked, product.blocked_detail)
+            wanted = wanted.at_rank(len(product.labels.y))
+
+        def into_kernel() -> None:
+            with self._at(op, BACK):
+                factor = product.labels.y_to_w(wanted.scale)
+            self._scale_kernel(Use(number, product.w), factor, BACK)
+
+        def into_data() -> None:
+            with self._at(op, BACK):
+                factor = product.labels.swapped().y_to_w(wanted.scale)
+            self._trail.append(op.name)
+            self._scale_kernel(Use(number, product.x), factor, BACK)
+
+        if not wanted.is_shift:
+            self._first([into_kernel, into_data])
+        self._add_bias(number, product, wanted, BACK)
+
+    def _add_bias(
+        self, number: int, product: Contraction, wanted: Affine, direction: Direction
+    ) -> None:
+        """Let the op's bias become ``scale * bias + shift``."""
+        op, bias = self.graph.ops[number], product.bias
+        if bias is None or not bias.present:
+            if wanted.is_scale:
+                return
+            if bias is None or bias.create is None:
+                with self._at(op, direction):
+                    raise Blocked(Reason.NO_BIAS_SLOT, op.op_type)
+            if bias.create is Rewrite.CHANGE_OP and Use(number, bias.operand) not in (
+                self.state.edits
+            ):
+                self.state.count_rewrite()
+        with self._at(op, direction):
+            change = bias_change(bias, product, wanted)
+            if bias.present and bias.axis is None:
+                change = self._fit(op, bias.operand, change)
+        use = Use(number, bias.operand)
+        if bias.present:
+            self._request(use, change)
+            return
+        with self._at(op, direction):
+            self.state.edit(use, change)
+        self.state.note(number, direction, change.only_shift())
+
+    def _request_sum(self, number: int, total: Sum, wanted: Affine) -> None:
+        """Scale to every branch, shift to any one."""
+        op = self.graph.ops[number]
+        with self._at(op, BACK):
+            scales = [self._fit(op, i, wanted.only_scale()) for i in total.operands]
+        self._trail.append(op.name)
+        for operand, scale in zip(total.operands, scales, strict=True):
+            self.request(Use(number, operand), scale)
+        if wanted.is_scale:
+            return
+
+        def into(operand: int, coefficient: float) -> Callable[[], None]:
+            def attempt() -> None:
+                with self._at(op, BACK):
+                    part = Affine.of(1.0, wanted.shift / coefficient)
+                    part = self._fit(op, operand, part)
+                self._request(Use(number, operand), part)
+
+            return attempt
+
+        pairs = zip(total.operands, total.coefficients, strict=True)
+        self._first([into(i, c) for i, c in pairs if c != 0.0])
+
+    def _fit(self, op: Op, operand: int, affine: Affine) -> Affine:
+        """The affine on a branch that is broadcast to the op's result.
+
+        Raises:
+            Blocked: if it varies where the branch has one element, or the shape is unknown.
+        """
+        name = op.inputs[operand]
+        assert name is not None
+        if affine.is_uniform:
+            return affine.at_rank(self.graph.rank(name) or 0)
+        if self.graph.constants.is_constant(name):
+            return affine
+        shape = self.graph.shapes.get(name)
+        if shape is None:
+            raise Blocked(Reason.UNKNOWN_SHAPE, f"the shape of {name} is not known")
+        return fit_shape(affine, shape, name)
+
+    # -- forward ---------------------------------------------------------------------------
+
+    def _offer(self, value: str, given: Affine) -> None:
+        while not given.is_identity:
+            with self._at(None, FORTH):
+                exposed = self.state.exposed(value)
+                if exposed is not None:
+                    raise Blocked(exposed, value)
+                uses = self.state.uses(value)
+                if not uses:
+                    raise Blocked(Reason.UNUSED_VALUE, value)
+            if len({use.op for use in uses}) < len(uses):
+                op = self.graph.ops[uses[0].op]
+                with self._at(op, FORTH):
+                    raise Blocked(Reason.OTHER_READER, f"{value} is read twice by one op")
+            if len(uses) > 1:
+                for use in uses:
+                    with self._attempt():
+                        following = self._offer_use(use, given)
+                        if following is not None:
+                            self._offer(*following)
+                return
+            following = self._offer_use(uses[0], given)
+            if following is None:
+                return
+            self._trail.append(self.graph.ops[uses[0].op].name)
+            value, given = following
+
+    def _offer_use(self, use: Use, given: Affine) -> tuple[str, Affine] | None:
+        """One step forward over the op of ``use``: the next offer, or None."""
+        op = self.graph.ops[use.op]
+        transfer = op.transfer
+        match transfer:
+            case Source():
+                self._offer_source(use.op, transfer, given)
+                return None
+            case Contraction():
+                return self._offer_contraction(use, transfer, given)
+            case Commute() if use.operand == transfer.data:
+                with self._at(op, FORTH):
+                    check_law(transfer, given)
+                    moved = transfer.move.forward(given)
+                return op.outputs[0], moved
+            case Sum() if use.operand in transfer.operands:
+                with self._at(op, FORTH):
+                    if not given.is_shift:
+                        raise Blocked(Reason.BRANCH_REFUSES, "the other branch has no such scale")
+                    coefficient = transfer.coefficients[transfer.operands.index(use.operand)]
+                    rank = self.graph.rank(op.outputs[0])
+                    if rank is None and not given.is_uniform:
+                        raise Blocked(Reason.UNKNOWN_SHAPE, op.outputs[0])
+                    moved = Affine.of(1.0, given.shift * coefficient).at_rank(rank or 0)
+                return op.outputs[0], moved
+            case Concat():
+                with self._at(op, FORTH):
+                    whole = assembled(given, transfer.axis, transfer.sizes, use.operand)
+                return op.outputs[0], whole
+            case Split():
+                with self._at(op, FORTH):
+                    parts = slices(given, transfer.axis, transfer.sizes)
+                self._trail.append(op.name)
+                for output, part in zip(op.outputs, parts, strict=True):
+                    self.offer(output, part)
+                return None
+            case Opaque():
+                with self._at(op, FORTH):
+                    raise Blocked(transfer.reason, transfer.detail)
+        with self._at(op, FORTH):
+            raise Blocked(Reason.OPAQUE_OP, f"operand {use.operand} of {op.op_type}")
+
+    def _offer_source(self, number: int, source: Source, given: Affine) -> None:
+        op = self.graph.ops[number]
+        own = self.state.standing[number].affine
+        total = composed(own, given)
+        above = op.outputs[0]
+
+        def carry() -> None:
+            self.state.remove(number)
+            self._trail.append(op.name)
+            self._offer(above, total)
+
+        def hold() -> None:
+            self._hold(number, source, total, FORTH, given)
+
+        def hold_shift() -> None:
+            with self._at(op, FORTH):
+                inner = total.inner_shift()
+                if inner is None:
+                    raise Blocked(Reason.ZERO_SCALE)
+            self._trail.append(op.name)
+            self.offer(above, total.only_scale())
+            self._hold(number, source, inner, FORTH, given.only_shift())
+
+        def hold_scale() -> None:
+            self._trail.append(op.name)
+            self.offer(above, total.only_shift())
+            self._hold(number, source, total.only_scale(), FORTH, given.only_scale())
+
+        self._first([carry, hold, hold_shift, hold_scale])
+
+    def _offer_contraction(
+        self, use: Use, product: Contraction, given: Affine
+    ) -> tuple[str, Affine] | None:
+        op = self.graph.ops[use.op]
+        bias = product.bias
+        if bias is not None and use.operand == bias.operand:
+            with self._at(op, FORTH):
+                raise Blocked(Reason.BRANCH_REFUSES, "it is the op's bias")
+        if use.operand not in (product.x, product.w):
+            with self._at(op, FORTH):
+                raise Blocked(Reason.CROSSES_TIME, f"operand {use.operand} of {op.op_type}")
+        labels, other = product.labels, product.w
+        if use.operand == product.w:
+            labels, other = labels.swapped(), product.x
+        with self._at(op, FORTH):
+            if product.shift_blocked is not None and not given.is_scale:
+                raise Blocked(product.shift_blocked, product.blocked_detail)
+            given = given.at_rank(len(labels.x))
+            added = self._response(Use(use.op, other), product, labels, given)
+        if not given.is_shift:
+            try:
+                with self._attempt():
+                    with self._at(op, FORTH):
+                        factor = labels.x_to_w(given.scale)
+                    self._scale_kernel(Use(use.op, other), factor, FORTH)
+            except Stopped as stopped:
+                return self._past(op, product, labels, given, stopped)
+        if added.is_identity:
+            return None
+        try:
+            with self._attempt():
+                self._add_bias(use.op, product, added, FORTH)
+            return None
+        except Stopped:
+            if product.output_blocked is not None:
+                raise
+            return op.outputs[0], added
+
+    def _past(
+        self, op: Op, product: Contraction, labels: Labels, given: Affine, stopped: Stopped
+    ) -> tuple[str, Affine]:
+        """A pure scale that the kernel cannot take may act on the result instead."""
+        biased = product.bias is not None and product.bias.present
+        if biased or not given.is_scale or product.output_blocked is not None:
+            raise stopped
+        try:
+            return op.outputs[0], Affine.of(labels.x_to_y(given.scale), 0.0)
+        except Blocked:
+            raise stopped from None
+
+    def _response(
+        self, use: Use, product: Contraction, labels: Labels, given: Affine
+    ) -> Affine:
+        """What a shift on one operand adds to the result, as a pure shift."""
+        rank = len(labels.y)
+        if given.is_scale:
+            return Affine.identity(rank)
+        name = self.graph.ops[use.op].inputs[use.operand]
+        assert name is not None
+        kernel = self.graph.constants.value(name)
+        if kernel is None:
+            raise Blocked(Reason.NO_KERNEL, f"{name} is computed")
+        factor = self.state.factors.get(use)
+        if factor is not None:
+            kernel = kernel * factor.scale
+        return Affine.of(1.0, product.gain * labels.response(kernel, given.shift), rank)
+
+    def _scale_kernel(self, use: Use, factor: Array, direction: Direction) -> None:
+        """Multiply the kernel that ``use`` reads, and remember by how much."""
+        outer, self._direction = self._direction, direction
+        try:
+            self._request(use, Affine.of(factor, 0.0))
+        finally:
+            self._direction = outer
+        self.state.multiply(use, Affine.of(factor, 0.0))
