@@ -5,7 +5,9 @@ Everything is imported when it is first used: ``import bnfold`` alone costs noth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -40,11 +42,12 @@ _HOMES = {
     "Verification": "bnfold.verify.types",
     "VerificationError": "bnfold.core.errors",
     "benchmark": "bnfold.api",
-    "convert": "bnfold.api",
     "fold": "bnfold.api",
     "inspect": "bnfold.api",
-    "verify": "bnfold.api",
 }
+
+# These are functions of the API and packages at once, see `_CallablePackage`.
+_CALLABLE_PACKAGES = frozenset({"convert", "verify"})
 
 __all__ = [
     "Benchmark",
@@ -70,13 +73,40 @@ __all__ = [
 ]
 
 
+class _CallablePackage(ModuleType):
+    """A package that can be called as the function of the API that has its name.
+
+    `bnfold.verify` is both: importing ``bnfold.verify.types`` makes the import system set the
+    package as the attribute, and ``bnfold.verify(a, b)`` must work before and after that.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from bnfold import api
+
+        return getattr(api, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+class _Root(ModuleType):
+    """The package `bnfold` itself."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _CALLABLE_PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Root
+
+
 def __getattr__(name: str) -> object:
     """Import a public name from its home on first use (PEP 562)."""
+    from importlib import import_module
+
+    if name in _CALLABLE_PACKAGES:
+        return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -1,0 +1,298 @@
+"""The commands: each parses, calls the API and shows the report. No logic of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bnfold.cli import options as opt
+from bnfold.cli.group import DefaultGroup, suggestion
+from bnfold.cli.output import Output, set_up_logging
+
+_EXAMPLES = """\b
+Examples:
+  bnfold model.h5 -o model.onnx
+  bnfold model.onnx -o folded.onnx --report report.md
+  bnfold inspect model.keras
+  bnfold verify model.h5 folded.onnx
+  bnfold explain BNF203
+
+\b
+Exit codes:
+  0  done
+  1  a check failed; no model was written
+  2  unusable input, output or usage
+  3  a bug in bnfold
+"""
+
+_MODEL = click.Path(path_type=Path)
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from bnfold import __version__
+        from bnfold.report.build import environment
+
+        click.echo(f"bnfold {__version__}")
+        for name, text in environment().items():
+            click.echo(f"  {name} {text}")
+        ctx.exit()
+
+
+@click.group(
+    cls=DefaultGroup,
+    context_settings=_CONTEXT,
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    subcommand_metavar="MODEL [-o OUTPUT] [OPTIONS] | COMMAND ...",
+    options_metavar="",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the versions of bnfold and of what it stands on.",
+)
+def cli() -> None:
+    """Fold BatchNormalization and other per-channel affines of a Keras or ONNX model.
+
+    Every affine goes exactly into a neighbouring kernel and bias, or the report says why it
+    stays. The result is verified against the original, measured, and written as ONNX.
+    """
+
+
+@cli.command("fold")
+@click.argument("model", type=_MODEL)
+@click.option(
+    "-o",
+    "--output",
+    type=_MODEL,
+    help="ONNX file to write. Default: MODEL.folded.onnx beside the input.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
+@click.option("--no-bench", is_flag=True, help="Do not measure latency.")
+@opt.folding_options
+@opt.loading_options
+@opt.verify_options
+@opt.bench_options
+@opt.output_options
+def fold_command(
+    model: Path,
+    output: Path | None,
+    force: bool,
+    no_verify: bool,
+    no_bench: bool,
+    opset: int | None,
+    fold_overridable: bool,
+    unsafe_load: bool,
+    custom_objects: Path | None,
+    inputs: Path | None,
+    samples: int | None,
+    seed: int | None,
+    bench_seconds: float | None,
+    batches: tuple[int, ...],
+    threads: int | None,
+    **shown: Any,
+) -> int:
+    """Fold MODEL (.h5, .keras or .onnx), verify, measure, write ONNX and report."""
+    out = _output(shown, force=force)
+    target = output or default_output(model)
+    check_onnx_target(target, force=force)
+    out.check((model, target))
+
+    from bnfold import api
+
+    with out.progress() as progress:
+        result = api.attempt(
+            model,
+            opset=opset,
+            verify=not no_verify,
+            benchmark=not no_bench,
+            inputs=opt.read_inputs(inputs),
+            custom_objects=opt.read_custom_objects(custom_objects),
+            unsafe_load=unsafe_load,
+            fold_overridable=fold_overridable,
+            verify_options=opt.given(samples=samples, seed=seed),
+            benchmark_options=opt.given(
+                budget_seconds=bench_seconds, batches=batches, threads=threads
+            ),
+            progress=progress,
+        )
+        report = result.report
+        if report.passed:
+            progress("writing")
+            result.save(target, force=force)
+    if report.passed:
+        chosen = () if output else (f"no -o was given, so the name {target} was chosen",)
+        report = dataclasses.replace(report, output=str(target), notes=(*report.notes, *chosen))
+    out.show(report)
+    result.check()
+    return 0
+
+
+@cli.command("inspect")
+@click.argument("model", type=_MODEL)
+@opt.folding_options
+@opt.loading_options
+@opt.output_options
+def inspect_command(
+    model: Path,
+    opset: int | None,
+    fold_overridable: bool,
+    unsafe_load: bool,
+    custom_objects: Path | None,
+    **shown: Any,
+) -> int:
+    """Say what folding MODEL would do and why; write nothing."""
+    out = _output(shown)
+    out.check((model,))
+
+    from bnfold import api
+
+    with out.progress() as progress:
+        report = api.inspect(
+            model,
+            opset=opset,
+            custom_objects=opt.read_custom_objects(custom_objects),
+            unsafe_load=unsafe_load,
+            fold_overridable=fold_overridable,
+            progress=progress,
+        )
+    out.show(report)
+    return 0
+
+
+@cli.command("verify")
+@click.argument("reference", type=_MODEL)
+@click.argument("candidate", type=_MODEL)
+@opt.loading_options
+@opt.verify_options
+@opt.output_options
+def verify_command(
+    reference: Path,
+    candidate: Path,
+    unsafe_load: bool,
+    custom_objects: Path | None,
+    inputs: Path | None,
+    samples: int | None,
+    seed: int | None,
+    **shown: Any,
+) -> int:
+    """Check that CANDIDATE computes what REFERENCE does; exit 1 if not."""
+    out = _output(shown)
+    out.check((reference, candidate))
+
+    from bnfold import api
+
+    with out.progress() as progress:
+        report = api.compare(
+            reference,
+            candidate,
+            verify=True,
+            inputs=opt.read_inputs(inputs),
+            custom_objects=opt.read_custom_objects(custom_objects),
+            unsafe_load=unsafe_load,
+            verify_options=opt.given(samples=samples, seed=seed),
+            progress=progress,
+        )
+    out.show(report)
+    return 0 if report.passed else 1
+
+
+@cli.command("bench")
+@click.argument("original", type=_MODEL)
+@click.argument("folded", type=_MODEL)
+@click.option(
+    "--inputs",
+    metavar="FILE",
+    type=_MODEL,
+    help="Arrays to run on: .npz by input name, or .npy for a single input.",
+)
+@opt.loading_options
+@opt.bench_options
+@opt.output_options
+def bench_command(
+    original: Path,
+    folded: Path,
+    inputs: Path | None,
+    unsafe_load: bool,
+    custom_objects: Path | None,
+    bench_seconds: float | None,
+    batches: tuple[int, ...],
+    threads: int | None,
+    **shown: Any,
+) -> int:
+    """Measure the latency of two models in pairs of fresh processes."""
+    out = _output(shown)
+    out.check((original, folded))
+
+    from bnfold import api
+
+    with out.progress() as progress:
+        report = api.compare(
+            original,
+            folded,
+            benchmark=True,
+            inputs=opt.read_inputs(inputs),
+            custom_objects=opt.read_custom_objects(custom_objects),
+            unsafe_load=unsafe_load,
+            benchmark_options=opt.given(
+                budget_seconds=bench_seconds, batches=batches, threads=threads
+            ),
+            progress=progress,
+        )
+    out.show(report)
+    return 0
+
+
+@cli.command("explain")
+@click.argument("code", required=False)
+def explain_command(code: str | None) -> int:
+    """Explain the CODE of a reason, such as BNF203; without one, list them all."""
+    from bnfold.core.diagnostics import Reason
+
+    if code is None:
+        for reason in Reason:
+            click.echo(f"{reason.code}  {reason.title}")
+        return 0
+    wanted = code.strip().lower()
+    for reason in Reason:
+        if wanted in (reason.code.lower(), str(reason.number), reason.title):
+            click.echo(f"{reason.code} {reason.title}\n\n{reason.why}\n\nWhat to do: {reason.hint}")
+            return 0
+    known = [name for reason in Reason for name in (reason.code, reason.title)]
+    guess = suggestion(code, known) or " 'bnfold explain' lists them all."
+    raise click.UsageError(f"no reason has the code {code!r}.{guess}")
+
+
+def default_output(model: Path) -> Path:
+    """Where the result goes when no -o is given: ``model.h5`` becomes ``model.folded.onnx``."""
+    name = model.name or model.resolve().name
+    stem = Path(name).stem if not model.is_dir() else name
+    return model.parent / f"{stem}.folded.onnx"
+
+
+def check_onnx_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that cannot be written, before any work is done.
+
+    Raises:
+        OutputError: another suffix than .onnx, a missing folder, or a file without --force.
+    """
+    from bnfold.core.errors import OutputError
+    from bnfold.formats.atomic import check_target
+
+    if target.suffix.lower() != ".onnx":
+        raise OutputError(f"{target}: bnfold writes ONNX; give a name that ends in .onnx.")
+    check_target(target, force=force)
+
+
+def _output(shown: dict[str, Any], *, force: bool = False) -> Output:
+    set_up_logging(shown["verbose"])
+    return Output(**shown, force=force)

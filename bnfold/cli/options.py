@@ -1,0 +1,138 @@
+"""Options that several commands share, and what becomes of their text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bnfold.core.errors import InputError
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+def _all(*decorators: Callable[[Any], Any]) -> Callable[[_Decorated], _Decorated]:
+    def decorate(function: _Decorated) -> _Decorated:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+output_options = _all(
+    click.option(
+        "--report",
+        "reports",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Also write the report: .txt, .json, .md or .xml (JUnit). Repeatable.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("--github", is_flag=True, help="Print the report as GitHub annotations."),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-v", "--verbose", count=True, help="Print more; -vv also logs and tracebacks."),
+)
+
+loading_options = _all(
+    click.option(
+        "--unsafe-load", is_flag=True, help="Allow code in a Keras file (Lambda layers) to run."
+    ),
+    click.option(
+        "--custom-objects",
+        metavar="FILE.py",
+        type=click.Path(path_type=Path),
+        help="Python file with the custom Keras classes and functions; it is run.",
+    ),
+)
+
+folding_options = _all(
+    click.option("--opset", type=click.IntRange(min=1), help="ONNX opset of the result."),
+    click.option(
+        "--fold-overridable",
+        is_flag=True,
+        help="Treat initializers that are also model inputs as constants.",
+    ),
+)
+
+verify_options = _all(
+    click.option(
+        "--inputs",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Arrays to run on: .npz by input name, or .npy for a single input.",
+    ),
+    click.option("--samples", type=click.IntRange(min=1), help="Rows of generated input."),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of the generated input."),
+)
+
+bench_options = _all(
+    click.option(
+        "--bench-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Time to spend on measuring latency.",
+    ),
+    click.option(
+        "--batch",
+        "batches",
+        type=click.IntRange(min=1),
+        multiple=True,
+        help="Batch size to measure. Repeatable.",
+    ),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads of onnxruntime."),
+)
+
+
+def given(**options: object) -> dict[str, Any]:
+    """The options that were given: the defaults of the others are the API's."""
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def read_inputs(path: Path | None) -> Mapping[str, Any] | list[Any] | None:
+    """The arrays of an ``--inputs`` file; pickled objects in it are refused.
+
+    Raises:
+        InputError: it is missing, damaged or holds no arrays.
+    """
+    if path is None:
+        return None
+    import numpy as np
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return [loaded]
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there: check the path given with --inputs.") from None
+    except Exception as error:
+        raise InputError(f"{path} holds no arrays (.npz or .npy): {error}.") from error
+
+
+def read_custom_objects(path: Path | None) -> Mapping[str, object] | None:
+    """Run a Python file and give its public classes and functions, or its CUSTOM_OBJECTS.
+
+    Raises:
+        InputError: it is missing or fails.
+    """
+    if path is None:
+        return None
+    import runpy
+
+    if not path.is_file():
+        raise InputError(f"{path} is not there: check the path given with --custom-objects.")
+    try:
+        found = runpy.run_path(str(path), run_name="bnfold_custom_objects")
+    except Exception as error:
+        raise InputError(f"{path} failed: {type(error).__name__}: {error}.") from error
+    listed = found.get("CUSTOM_OBJECTS")
+    if isinstance(listed, Mapping):
+        return dict(listed)
+    return {
+        name: value for name, value in found.items() if callable(value) and not name.startswith("_")
+    }

@@ -1,0 +1,109 @@
+"""What the command line shows: the report, progress, log lines."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bnfold.report.model import Report
+
+_MIN_WIDTH, _MAX_WIDTH = 60, 100
+
+
+@dataclass(frozen=True)
+class Output:
+    """How much to say, in which form, and where else to write it."""
+
+    reports: tuple[Path, ...] = ()
+    as_json: bool = False
+    github: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    force: bool = False
+
+    def check(self, taken: Sequence[Path] = ()) -> None:
+        """Refuse report files that cannot be written, before any work is done.
+
+        Args:
+            taken: files that the run reads or writes besides.
+
+        Raises:
+            OutputError: unknown suffix, missing folder, file exists without --force, or two
+                outputs with one name.
+        """
+        from bnfold.core.errors import OutputError
+        from bnfold.formats.atomic import check_target
+        from bnfold.report.render import form_of
+
+        seen = {path.resolve() for path in taken}
+        for path in self.reports:
+            form_of(path)
+            check_target(path, force=self.force)
+            if path.resolve() in seen:
+                raise OutputError(f"{path} is given twice: give the report a name of its own.")
+            seen.add(path.resolve())
+
+    def show(self, report: Report) -> None:
+        """Write the report files and print the report."""
+        from bnfold.formats.atomic import write_atomically
+        from bnfold.report.render import form_of, render
+
+        for path in self.reports:
+            write_atomically(path, render(report, form_of(path)), force=self.force)
+        if self.as_json:
+            click.echo(render(report, "json"), nl=False)
+        elif self.github:
+            click.echo(render(report, "github"), nl=False)
+        elif not self.quiet:
+            click.echo(self._text(report), nl=False, color=True)
+
+    def _text(self, report: Report) -> str:
+        from bnfold.report.text import render_text
+
+        width = 80
+        if sys.stdout.isatty():
+            width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)
+        return render_text(report, width=width, color=colors_wanted(), verbose=bool(self.verbose))
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str], None]]:
+        """Shows on a terminal what goes on; elsewhere and with --quiet it is silent."""
+        if self.quiet or self.verbose or not sys.stderr.isatty() or _dumb():
+            yield lambda stage: logging.getLogger("bnfold.cli").info("%s", stage)
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status("starting") as status:
+            yield lambda stage: status.update(f"{stage} ...")
+
+
+def colors_wanted() -> bool:
+    """Whether stdout gets colours: only a terminal does, and not under NO_COLOR."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not _dumb()
+
+
+def _dumb() -> bool:
+    return os.environ.get("TERM") == "dumb"
+
+
+def set_up_logging(verbose: int) -> None:
+    """Send log lines and Python's warnings to stderr, as far as they were asked for."""
+    level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    for name in ("bnfold", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+    logging.captureWarnings(True)

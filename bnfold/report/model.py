@@ -1,0 +1,167 @@
+"""The report as data. Its JSON form is versioned: see `report.schema.json` beside this file."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from bnfold.bench.types import Benchmark
+from bnfold.verify.types import Verification
+
+SCHEMA_VERSION = 1
+
+
+class ReportKind(enum.Enum):
+    """What was asked for."""
+
+    FOLD = "fold"
+    INSPECT = "inspect"
+    VERIFY = "verify"
+    BENCH = "bench"
+
+
+class Outcome(enum.Enum):
+    """What became of an affine."""
+
+    FOLDED = "folded"
+    PARTLY = "partly folded"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model without running it.
+
+    Attributes:
+        name: file name, or what kind of object it was.
+        format: "ONNX", "Keras 3 HDF5", ...
+        nodes: number of ops, bodies of If, Loop and Scan included.
+        bytes: size of the ONNX model in bytes, weights included.
+        opset: version of the default ONNX domain; None where it has none.
+        op_counts: op type to number of ops.
+    """
+
+    name: str
+    format: str
+    nodes: int
+    bytes: int
+    opset: int | None
+    op_counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an affine, or a part of it, went.
+
+    Attributes:
+        target: the layer where one is known, else the op.
+        op: name of the op in the graph.
+        op_type: its type.
+        direction: "backward", "forward" or "here".
+        part: "scale", "shift" or "scale and shift".
+    """
+
+    target: str
+    op: str
+    op_type: str
+    direction: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a walk ended.
+
+    Attributes:
+        code, title, why, hint: of the reason, such as "BNF204" and "activation".
+        direction: "backward", "forward" or "here".
+        at: the layer where one is known, else the op; "" at the border of the graph.
+        op, op_type: the op itself.
+        detail: the particulars; may be "".
+        path: names of the ops walked through before the stop, nearest first.
+    """
+
+    code: str
+    title: str
+    why: str
+    hint: str
+    direction: str
+    at: str
+    op: str
+    op_type: str
+    detail: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AffineRow:
+    """One affine of the model and what became of it.
+
+    Attributes:
+        name: the layer where one is known, else the op.
+        op_type: "BatchNormalization", "Mul", "Mul+Add", or the layer class.
+        ops: names of the graph's ops that made it up.
+        channels: number of pairs of scale and shift.
+        outcome: folded, partly folded or kept.
+        into: where it went, as far as it went.
+        stops: why it stayed, as far as it stayed.
+        left_as: op types that it costs now; () when it is folded.
+    """
+
+    name: str
+    op_type: str
+    ops: tuple[str, ...]
+    channels: int
+    outcome: Outcome
+    into: tuple[Placement, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    left_as: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a rendering needs; what was not asked for is None or empty.
+
+    Attributes:
+        kind: what was asked for.
+        version: of bnfold.
+        original: the model as it came, seen as ONNX.
+        folded: the model that came out, or the candidate of a comparison.
+        affines: in the order of the graph.
+        verification: the verdict, None when it was not asked for.
+        benchmark: the latency figures, None when they were not asked for.
+        converter: what turned Keras into ONNX; "" for an ONNX source.
+        output: the file that was written; "" when none was.
+        environment: name to text: Python, onnx, onnxruntime, platform.
+        notes: lines that a reader should know, such as a default that was chosen.
+        schema_version: of the JSON form.
+    """
+
+    kind: ReportKind
+    version: str
+    original: ModelFacts | None = None
+    folded: ModelFacts | None = None
+    affines: tuple[AffineRow, ...] = ()
+    verification: Verification | None = None
+    benchmark: Benchmark | None = None
+    converter: str = ""
+    output: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def count(self, outcome: Outcome) -> int:
+        """The number of affines with this outcome."""
+        return sum(row.outcome is outcome for row in self.affines)
+
+    def layers(self) -> dict[str, tuple[AffineRow, ...]]:
+        """The affines by name; a layer that is called twice has two."""
+        groups: dict[str, tuple[AffineRow, ...]] = {}
+        for row in self.affines:
+            groups[row.name] = (*groups.get(row.name, ()), row)
+        return groups
+
+    @property
+    def passed(self) -> bool:
+        """False when a check failed."""
+        return self.verification is None or self.verification.passed

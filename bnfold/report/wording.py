@@ -1,0 +1,172 @@
+"""Words and units that the renderings for people share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from bnfold.bench.types import Comparison, Verdict
+from bnfold.report.model import AffineRow, ModelFacts, Outcome, Placement, Report, ReportKind, Stop
+from bnfold.verify.types import Check, Status, Verification
+
+_WHOLE = "scale and shift"
+_BORDERS = {"backward": "the graph's input", "forward": "the graph's output", "here": "itself"}
+_MODES = {"ENABLE_ALL": "default", "DISABLE_ALL": "no graph optimization"}
+
+
+def seconds(value: float) -> str:
+    """A duration with three significant digits: ``41.2 us``, ``1.37 ms``, ``2.10 s``."""
+    if not math.isfinite(value):
+        return "unknown"
+    for unit, scale in (("us", 1e6), ("ms", 1e3)):
+        if abs(value) * scale < 999.5:
+            return f"{significant(value * scale)} {unit}"
+    return f"{significant(value)} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes in decimal units: ``812 B``, ``1.04 MB``."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    if count < 1000:
+        return f"{count} B"
+    for unit in units[1:]:
+        value /= 1000
+        if value < 999.5 or unit == units[-1]:
+            return f"{significant(value)} {unit}"
+    raise AssertionError("unreachable")
+
+
+def significant(value: float) -> str:
+    """A positive number below 1000 with three significant digits, zeros kept: ``1.50``."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 6)}f}"
+
+
+def number(value: float) -> str:
+    """A figure of any magnitude, short: ``0.483``, ``1.8e-15``, ``1``."""
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3g}"
+
+
+def change(before: float, after: float) -> str:
+    """A relative change: ``-12.5 %``; "" where nothing changed or there is nothing to compare."""
+    if before <= 0 or before == after:
+        return ""
+    return f"{100 * (after / before - 1):+.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 affine``, ``2 affines``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal might obey (escapes, bidi marks) spelled out.
+
+    Names come from model files, which nobody vouches for.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def headline(report: Report) -> str:
+    """One line that says how it went."""
+    if report.kind in (ReportKind.FOLD, ReportKind.INSPECT):
+        return _affines_headline(report)
+    if report.verification is not None:
+        return verdict(report.verification)
+    return "latency compared"
+
+
+def _affines_headline(report: Report) -> str:
+    total = len(report.affines)
+    if total == 0:
+        return "no affine found: nothing to fold"
+    would = report.kind is ReportKind.INSPECT
+    folded, partly = report.count(Outcome.FOLDED), report.count(Outcome.PARTLY)
+    verb = "can be folded" if would else "folded"
+    text = f"{folded} of {plural(total, 'affine')} {verb}"
+    if partly:
+        text += f", {partly} {'can go' if would else 'went'} in part"
+    kept = total - folded - partly
+    return f"{text}, {kept} {'would stay' if would else 'kept'}" if kept else text
+
+
+def verdict(verification: Verification) -> str:
+    """The verdict in words."""
+    if verification.passed:
+        return "equivalent: every check passed"
+    failed = [check for check in verification.checks if check.status is Status.FAILED]
+    if not failed:
+        return "not verified: no check could run"
+    return f"NOT equivalent: {plural(len(failed), 'check')} failed"
+
+
+def placements(items: Iterable[Placement]) -> str:
+    """Where an affine went: ``forward into q, k, v`` or ``scale backward into conv; shift ...``."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        targets = groups.setdefault((item.part, item.direction), [])
+        if item.target not in targets:
+            targets.append(item.target)
+    texts = []
+    for (part, direction), targets in groups.items():
+        what = "" if part == _WHOLE else f"{part} "
+        way = "" if direction == "here" else f"{direction} "
+        texts.append(f"{what}{way}into {', '.join(targets)}")
+    return "; ".join(texts)
+
+
+def stop(item: Stop) -> str:
+    """Why a walk ended: ``BNF204 activation, forward at relu_3: detail``."""
+    place = item.at or _BORDERS.get(item.direction, "")
+    kind = f" ({item.op_type})" if item.op_type and item.op_type not in place else ""
+    detail = f": {item.detail}" if item.detail else ""
+    return f"{item.code} {item.title}, {item.direction} at {place}{kind}{detail}"
+
+
+def left(row: AffineRow) -> str:
+    """What an affine still costs: ``Mul, Add left``; "" when nothing is."""
+    return f"{', '.join(row.left_as)} left" if row.left_as else ""
+
+
+def figure(check: Check) -> str:
+    """The figure of a check beside its bound: ``0.48 <= 1 ulp``; "" when it has none."""
+    if check.figure is None:
+        return ""
+    text = number(check.figure)
+    if check.bound is not None:
+        holds = check.figure <= check.bound
+        text += f" {'<=' if holds else '>'} {number(check.bound)}"
+    return f"{text} {check.unit}".rstrip()
+
+
+def mode(comparison: Comparison) -> str:
+    """How onnxruntime was set for a comparison, in words."""
+    return _MODES.get(comparison.mode, comparison.mode)
+
+
+def gain(comparison: Comparison) -> str:
+    """What the interval allows to be said: ``1.37x faster`` or ``no difference above 2.1 %``."""
+    if comparison.verdict is Verdict.FASTER:
+        return f"{comparison.speedup:.2f}x faster"
+    if comparison.verdict is Verdict.SLOWER:
+        return f"{1 / comparison.speedup:.2f}x slower"
+    return f"no difference above {100 * comparison.resolution:.1f} %"
+
+
+def interval(comparison: Comparison) -> str:
+    """The confidence interval of the speed-up: ``[1.31, 1.44]``."""
+    return f"[{comparison.low:.2f}, {comparison.high:.2f}]"
+
+
+def model_line(facts: ModelFacts) -> str:
+    """``model.h5 (Keras 3 HDF5)``."""
+    return f"{facts.name} ({facts.format})" if facts.format else facts.name
