@@ -74,15 +74,13 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[str]:
     yield "### Latency"
     yield ""
     yield from _table(
-        ("onnxruntime", "batch", "before", "after", "verdict", "speed-up, interval"),
+        ("onnxruntime", "before", "after", "verdict"),
         (
             (
-                wording.mode(item),
-                str(item.batch),
+                wording.setting(item),
                 wording.seconds(item.baseline_seconds),
                 wording.seconds(item.candidate_seconds),
-                wording.gain(item),
-                f"{item.speedup:.2f} {wording.interval(item)}",
+                item.sentence,
             )
             for item in benchmark.comparisons
         ),

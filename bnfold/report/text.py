@@ -139,18 +139,14 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[_Line]:
         pairs = f"{first.pairs} pairs of processes, {100 * first.confidence:g} % interval"
         threads = wording.plural(first.threads, "thread")
         yield _Line(f"Latency in onnxruntime ({threads}, {pairs})", "bold", hang=2)
+    column = max((len(wording.setting(item)) for item in benchmark.comparisons), default=0)
     for item in benchmark.comparisons:
-        times = (
-            f"{wording.seconds(item.baseline_seconds)} -> {wording.seconds(item.candidate_seconds)}"
-        )
-        gain = wording.gain(item)
-        text = f"batch {item.batch:<4} {times:22}  {gain}, speed-up in {wording.interval(item)}"
-        if len({other.mode for other in benchmark.comparisons}) > 1:
-            text += f" ({wording.mode(item)})"
+        text = f"{wording.setting(item):{column}}  {wording.times(item):18}  {item.sentence}"
         style = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}.get(item.verdict, "")
         yield _Line(f"{_INDENT}{text}", style, hang=4)
     before, after = benchmark.baseline_load_seconds, benchmark.candidate_load_seconds
-    yield _Line(f"{_INDENT}load time  {wording.seconds(before)} -> {wording.seconds(after)}")
+    load = f"{wording.seconds(before)} -> {wording.seconds(after)}"
+    yield _Line(f"{_INDENT}{'load time':{column}}  {load}", hang=4)
 
 
 def _sizes(report: Report) -> Iterator[_Line]:
@@ -198,12 +194,13 @@ def _paint(lines: list[_Line], width: int, color: bool) -> str:
 def _wrap(line: _Line, width: int) -> list[str]:
     if len(line.text) <= width:
         return [line.text]
+    body = line.text.lstrip()
     # A long name is never broken or shortened: it may be searched for.
     return textwrap.wrap(
-        line.text,
+        body,
         width,
+        initial_indent=" " * (len(line.text) - len(body)),
         subsequent_indent=" " * min(line.hang, width // 2),
         break_long_words=False,
         break_on_hyphens=False,
-        drop_whitespace=True,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bnfold.bench.types import Comparison, Verdict
+from bnfold.bench.types import Comparison
 from bnfold.report.model import AffineRow, ModelFacts, Outcome, Placement, Report, ReportKind, Stop
 from bnfold.verify.types import Check, Status, Verification
 
 _WHOLE = "scale and shift"
 _BORDERS = {"backward": "the graph's input", "forward": "the graph's output", "here": "itself"}
-_MODES = {"ENABLE_ALL": "default", "DISABLE_ALL": "no graph optimization"}
+# onnxruntime's default setting needs no word.
+_MODES = {"ENABLE_ALL": "", "DISABLE_ALL": "optimizer off"}
 
 
 def seconds(value: float) -> str:
@@ -40,7 +41,8 @@ def significant(value: float) -> str:
     """A positive number below 1000 with three significant digits, zeros kept: ``1.50``."""
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    # Rounded first: 0.9996 is 1.00, not 1.000.
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.3g}")))))
     return f"{value:.{min(digits, 6)}f}"
 
 
@@ -127,7 +129,7 @@ def placements(items: Iterable[Placement]) -> str:
 def stop(item: Stop) -> str:
     """Why a walk ended: ``BNF204 activation, forward at relu_3: detail``."""
     place = item.at or _BORDERS.get(item.direction, "")
-    kind = f" ({item.op_type})" if item.op_type and item.op_type not in place else ""
+    kind = f" ({item.op_type})" if item.op_type not in ("", place) else ""
     detail = f": {item.detail}" if item.detail else ""
     return f"{item.code} {item.title}, {item.direction} at {place}{kind}{detail}"
 
@@ -148,23 +150,16 @@ def figure(check: Check) -> str:
     return f"{text} {check.unit}".rstrip()
 
 
-def mode(comparison: Comparison) -> str:
-    """How onnxruntime was set for a comparison, in words."""
-    return _MODES.get(comparison.mode, comparison.mode)
+def setting(comparison: Comparison) -> str:
+    """Batch size and mode of a comparison: ``batch 1``, ``batch 32, optimizer off``."""
+    mode = _MODES.get(comparison.mode, comparison.mode)
+    return f"batch {comparison.batch}" + (f", {mode}" if mode else "")
 
 
-def gain(comparison: Comparison) -> str:
-    """What the interval allows to be said: ``1.37x faster`` or ``no difference above 2.1 %``."""
-    if comparison.verdict is Verdict.FASTER:
-        return f"{comparison.speedup:.2f}x faster"
-    if comparison.verdict is Verdict.SLOWER:
-        return f"{1 / comparison.speedup:.2f}x slower"
-    return f"no difference above {100 * comparison.resolution:.1f} %"
-
-
-def interval(comparison: Comparison) -> str:
-    """The confidence interval of the speed-up: ``[1.31, 1.44]``."""
-    return f"[{comparison.low:.2f}, {comparison.high:.2f}]"
+def times(comparison: Comparison) -> str:
+    """Time per call before and after: ``41.2 us -> 30.1 us``."""
+    before, after = comparison.baseline_seconds, comparison.candidate_seconds
+    return f"{seconds(before)} -> {seconds(after)}"
 
 
 def model_line(facts: ModelFacts) -> str:
