@@ -151,4 +151,3 @@ class Affine:
             np.ascontiguousarray(np.broadcast_to(self.scale, tuple(sizes))),
             np.ascontiguousarray(np.broadcast_to(self.shift, tuple(sizes))),
         )
-

@@ -25,9 +25,14 @@ def check_law(transfer: Commute, affine: Affine) -> None:
     """Raise `Blocked` unless the op lets ``affine`` pass."""
     if transfer.shift_blocked is not None and not affine.is_scale:
         raise Blocked(transfer.shift_blocked, transfer.detail)
-    if transfer.sign is Sign.NOT_NEGATIVE:
+    check_sign(transfer.sign, affine)
+
+
+def check_sign(sign: Sign, affine: Affine) -> None:
+    """Raise `Blocked` unless all scales are of the given sign."""
+    if sign is Sign.NOT_NEGATIVE:
         _refuse_scales(affine.scale < 0, "negative")
-    elif transfer.sign is Sign.POSITIVE:
+    elif sign is Sign.POSITIVE:
         _refuse_scales(affine.scale <= 0, "zero or negative")
 
 
@@ -126,8 +131,8 @@ def bias_change(bias: Bias, product: Contraction, wanted: Affine) -> Affine:
     size = _channels(product, bias.axis)
 
     def vector(array: Array) -> Array:
-        full: Array = np.broadcast_to(array.squeeze(axis=others), (size,))
-        return full.copy()
+        full: Array = np.array(np.broadcast_to(array.squeeze(axis=others), (size,)))
+        return full
 
     # A bias of a convolution always has its full length: it may be created from this.
     return Affine(vector(change.scale), vector(change.shift))

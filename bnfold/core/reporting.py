@@ -68,7 +68,7 @@ def _entry(state: State, group: list[int], outcomes: Mapping[int, Outcome]) -> F
     kind = "+".join(op.op_type for op in ops)
     channels = max(op.transfer.affine.channels for op in ops if hasattr(op.transfer, "affine"))
     found = [outcomes[number] for number in group if number in outcomes]
-    into = tuple(dict.fromkeys(taken for outcome in found for taken in outcome.into))
+    into = _merged(taken for outcome in found for taken in outcome.into)
     left = [n for n in group if not state.is_removed(n) and not is_bias(state, n)]
     if not left:
         as_bias = tuple(
@@ -85,6 +85,18 @@ def _entry(state: State, group: list[int], outcomes: Mapping[int, Outcome]) -> F
         for n in left
     )
     return Kept(source, names, kind, channels, refusals, forms, into)
+
+
+def _merged(absorptions: Iterable[Absorption]) -> tuple[Absorption, ...]:
+    """One entry per op: a kernel takes the scale, its bias both, the op as a whole both."""
+    parts: dict[tuple[str, str, Direction], set[str]] = {}
+    for taken in absorptions:
+        key = (taken.op, taken.op_type, taken.direction)
+        parts.setdefault(key, set()).update(taken.part.split(" and "))
+    return tuple(
+        Absorption(op, op_type, direction, " and ".join(sorted(names)))
+        for (op, op_type, direction), names in parts.items()
+    )
 
 
 def _candidates(state: State) -> list[Kept]:

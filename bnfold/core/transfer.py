@@ -83,6 +83,7 @@ class Contraction:
         bias: where a shift goes; None if it cannot be added in the op.
         gain: factor on the product (Gemm's alpha).
         shift_blocked: why a shift on the data cannot become a bias (zero padding), if so.
+        input_blocked: why nothing on the data passes (a layer normalization), if so.
         output_blocked: why nothing on the result can be absorbed (a recurrent layer), if so.
         blocked_detail: the particulars of the above.
     """
@@ -93,6 +94,7 @@ class Contraction:
     bias: Bias | None = None
     gain: float = 1.0
     shift_blocked: Reason | None = None
+    input_blocked: Reason | None = None
     output_blocked: Reason | None = None
     blocked_detail: str = ""
 
@@ -133,6 +135,17 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Every element of the result is one of the operands' elements (Where, Max, Min).
+
+    An affine of the result goes to each of ``operands``.
+    """
+
+    operands: tuple[int, ...]
+    sign: Sign = Sign.ANY
+
+
+@dataclass(frozen=True)
 class Concat:
     """Operands stand one after the other along ``axis``; ``sizes`` are theirs, None unknown."""
 
@@ -164,4 +177,4 @@ class Opaque:
     candidate: bool = False
 
 
-Transfer = Source | Contraction | Commute | Sum | Concat | Split | Opaque
+Transfer = Source | Contraction | Commute | Sum | Join | Concat | Split | Opaque

@@ -25,6 +25,7 @@ from bnfold.core.parts import (
     assembled,
     bias_change,
     check_law,
+    check_sign,
     composed,
     fit_shape,
     slices,
@@ -35,6 +36,7 @@ from bnfold.core.transfer import (
     Concat,
     Contraction,
     Form,
+    Join,
     Opaque,
     Rewrite,
     Source,
@@ -187,6 +189,14 @@ class Walker:
             case Sum():
                 self._request_sum(number, transfer, wanted)
                 return None
+            case Join():
+                with self._at(op, BACK):
+                    check_sign(transfer.sign, wanted)
+                    fitted = [self._fit(op, i, wanted) for i in transfer.operands]
+                self._trail.append(op.name)
+                for operand, part in zip(transfer.operands, fitted, strict=True):
+                    self.request(Use(number, operand), part)
+                return None
             case Concat():
                 with self._at(op, BACK):
                     parts = slices(wanted, transfer.axis, transfer.sizes)
@@ -266,7 +276,8 @@ class Walker:
             self._scale_kernel(Use(number, product.x), factor, BACK)
 
         if not wanted.is_shift:
-            self._first([into_kernel, into_data])
+            blocked = product.input_blocked is not None
+            self._first([into_kernel] if blocked else [into_kernel, into_data])
         self._add_bias(number, product, wanted, BACK)
 
     def _add_bias(
@@ -400,6 +411,9 @@ class Walker:
                 for output, part in zip(op.outputs, parts, strict=True):
                     self.offer(output, part)
                 return None
+            case Join():
+                with self._at(op, FORTH):
+                    raise Blocked(Reason.BRANCH_REFUSES, "the other operand has no such affine")
             case Opaque():
                 with self._at(op, FORTH):
                     raise Blocked(transfer.reason, transfer.detail)
@@ -451,6 +465,8 @@ class Walker:
         if use.operand == product.w:
             labels, other = labels.swapped(), product.x
         with self._at(op, FORTH):
+            if product.input_blocked is not None:
+                raise Blocked(product.input_blocked, product.blocked_detail)
             if product.shift_blocked is not None and not given.is_scale:
                 raise Blocked(product.shift_blocked, product.blocked_detail)
             given = given.at_rank(len(labels.x))
@@ -486,9 +502,7 @@ class Walker:
         except Blocked:
             raise stopped from None
 
-    def _response(
-        self, use: Use, product: Contraction, labels: Labels, given: Affine
-    ) -> Affine:
+    def _response(self, use: Use, product: Contraction, labels: Labels, given: Affine) -> Affine:
         """What a shift on one operand adds to the result, as a pure shift."""
         rank = len(labels.y)
         if given.is_scale:

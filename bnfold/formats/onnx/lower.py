@@ -1,0 +1,103 @@
+"""From an ONNX graph to the neutral graph that the planner works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from bnfold.core.diagnostics import Reason
+from bnfold.core.graph import Graph, Op
+from bnfold.core.moves import Shape
+from bnfold.core.transfer import Opaque, Transfer
+from bnfold.formats.onnx import ops_elementwise, ops_linear, ops_move  # noqa: F401 - fill the table
+from bnfold.formats.onnx.rules import NodeView, transfer_of
+from bnfold.formats.onnx.scope import Scope, bodies
+from bnfold.formats.onnx.shapes import shape_of
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A neutral graph and the way back.
+
+    Attributes:
+        graph: what the planner sees.
+        nodes: for each op its position among the graph's nodes.
+        dtypes: for each op the data type of its first result, None unknown.
+    """
+
+    graph: Graph
+    nodes: tuple[int, ...]
+    dtypes: tuple[ir.DataType | None, ...]
+
+
+def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
+    """The neutral view of one graph. Ops that only compute constants are left out."""
+    ops: list[Op] = []
+    nodes: list[int] = []
+    dtypes: list[ir.DataType | None] = []
+    shapes: dict[str, Shape] = {}
+    captured: set[str] = set()
+    names: dict[str, int] = {}
+    graph = scope.graph
+    for given in graph.inputs:
+        _note_shape(shapes, given)
+    for position, node in enumerate(graph):
+        captured.update(_captured(node))
+        if all(scope.constants.is_known(v.name or "") for v in node.outputs if v.name) and all(
+            scope.constants.is_constant(v.name or "") for v in node.outputs if v.name
+        ):
+            continue
+        for value in (*node.inputs, *node.outputs):
+            _note_shape(shapes, value)
+        ops.append(
+            Op(
+                _unique(node.name or f"{node.op_type}_{position}", names),
+                node.op_type,
+                tuple(None if v is None or not v.name else v.name for v in node.inputs),
+                tuple(v.name or "" for v in node.outputs),
+                _transfer(NodeView(node, scope.constants, scope.opset)),
+                labels.get(node.name or "", ""),
+            )
+        )
+        nodes.append(position)
+        dtypes.append(node.outputs[0].dtype if node.outputs else None)
+    neutral = Graph(
+        ops,
+        [v.name or "" for v in graph.inputs],
+        [v.name or "" for v in graph.outputs],
+        shapes,
+        scope.constants,
+        frozenset(captured),
+    )
+    return Lowered(neutral, tuple(nodes), tuple(dtypes))
+
+
+def _transfer(view: NodeView) -> Transfer:
+    if any(attribute.ref_attr_name for attribute in view.node.attributes.values()):
+        return Opaque(Reason.OPAQUE_OP, "its attributes are given by the caller")
+    return transfer_of(view)
+
+
+def _note_shape(shapes: dict[str, Shape], value: ir.Value | None) -> None:
+    shape = shape_of(value)
+    if value is not None and value.name and shape is not None:
+        shapes[value.name] = shape
+
+
+def _unique(name: str, names: dict[str, int]) -> str:
+    count = names.get(name, 0)
+    names[name] = count + 1
+    return name if not count else f"{name}#{count + 1}"
+
+
+def _captured(node: ir.Node) -> Iterator[str]:
+    """Names that the node's subgraphs read; more than those from outside does no harm."""
+    for body in bodies(node):
+        for value in body.outputs:
+            if value.name:
+                yield value.name
+        for inner in body:
+            yield from (v.name for v in inner.inputs if v is not None and v.name)
+            yield from _captured(inner)

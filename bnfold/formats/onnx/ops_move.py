@@ -1,0 +1,389 @@
+"""Rows of the table: ops that move elements, or average or choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.core.diagnostics import Reason
+from bnfold.core.moves import (
+    Chain,
+    Dim,
+    Keep,
+    Move,
+    Permute,
+    Reduce,
+    Regroup,
+    Segment,
+    Shape,
+    Take,
+)
+from bnfold.core.transfer import Commute, Concat, Opaque, Sign, Split, Transfer
+from bnfold.formats.onnx.constants import is_float
+from bnfold.formats.onnx.rules import NodeView, rule
+
+_UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "too little of the shape is known")
+
+
+@rule("Reshape", "Flatten")
+def reshape(view: NodeView) -> Transfer:
+    """Elements keep their order."""
+    before, after = view.shape(0), view.out_shape
+    if before is None:
+        return _UNKNOWN
+    if view.op_type == "Flatten":
+        axis = view.attr_int("axis", 1)
+        axis = axis + len(before) if axis < 0 else axis
+        flat = (_product(before[:axis]), _product(before[axis:]))
+        return Commute(
+            Regroup((Segment(before[:axis], flat[:1]), Segment(before[axis:], flat[1:])))
+        )
+    target = view.integers(1) if view.opset >= 5 else view.attr_ints("shape")
+    if after is None:
+        if target is None:
+            return _UNKNOWN
+        after = (None,) * len(target)
+    if target is not None and len(target) == len(after):
+        after = tuple(
+            _target(dim, known, before, axis, bool(view.attr_int("allowzero", 0)))
+            for axis, (dim, known) in enumerate(zip(target, after, strict=True))
+        )
+    return Commute(Regroup.between(before, after))
+
+
+def _target(wanted: int, known: Dim, before: Shape, axis: int, zero: bool) -> Dim:
+    if wanted > 0:
+        return wanted
+    if wanted == 0 and not zero and axis < len(before):
+        return before[axis]
+    return known
+
+
+def _product(dims: Sequence[Dim]) -> Dim:
+    if len(dims) == 1:
+        return dims[0]
+    total = 1
+    for dim in dims:
+        if not isinstance(dim, int):
+            return None
+        total *= dim
+    return total
+
+
+@rule("Squeeze", "Unsqueeze")
+def squeeze(view: NodeView) -> Transfer:
+    """Axes of size 1 disappear or appear."""
+    shape = view.shape(0)
+    axes = view.ints_or_input("axes", 1)
+    if shape is None:
+        return _UNKNOWN
+    if view.op_type == "Squeeze":
+        if axes is None:
+            if view.operand(1) is not None or not all(isinstance(dim, int) for dim in shape):
+                return _UNKNOWN
+            axes = tuple(i for i, dim in enumerate(shape) if dim == 1)
+        gone = {axis % len(shape) for axis in axes} if shape else set()
+        segments = [Segment((d,), () if i in gone else (d,)) for i, d in enumerate(shape)]
+        return Commute(Regroup(tuple(segments)))
+    if axes is None:
+        return _UNKNOWN
+    rank = len(shape) + len(axes)
+    new = {axis % rank for axis in axes}
+    dims = iter(shape)
+    pairs = []
+    for axis in range(rank):
+        dim = None if axis in new else next(dims)
+        pairs.append(Segment((), (1,)) if axis in new else Segment((dim,), (dim,)))
+    return Commute(Regroup(tuple(pairs)))
+
+
+@rule("Transpose")
+def transpose(view: NodeView) -> Transfer:
+    """Axes change places."""
+    order, rank = view.attr_ints("perm"), view.rank(0)
+    if order is None:
+        if rank is None:
+            return _UNKNOWN
+        order = tuple(reversed(range(rank)))
+    return Commute(Permute(order))
+
+
+@rule("Identity", "Cast", "CastLike")
+def keep(view: NodeView) -> Transfer:
+    """Nothing moves. A cast counts only between floating types."""
+    out = view.node.outputs[0]
+    if view.op_type != "Identity" and not (view.is_float(0) and is_float(out.dtype)):
+        return Opaque(detail="a cast to or from integers")
+    return Commute()
+
+
+@rule("Dropout")
+def dropout(view: NodeView) -> Transfer:
+    """The identity at inference."""
+    training = view.array(2)
+    live = view.operand(2) is not None and (training is None or bool(np.any(training)))
+    if live or view.is_used(1) or (view.opset < 7 and not view.attr_int("is_test", 0)):
+        return Opaque(Reason.TRAINING_MODE, "dropout at work")
+    return Commute()
+
+
+@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+def pool(view: NodeView) -> Transfer:
+    """The largest element or the mean of a window; parameters are constant over space."""
+    rank = view.rank(0)
+    if rank is None:
+        return _UNKNOWN
+    move = Keep(tuple(range(2, rank)))
+    if "Max" in view.op_type:
+        if view.is_used(1):
+            return Opaque(Reason.EXTRA_OUTPUTS, "the indices of the largest elements are used")
+        return Commute(move, sign=Sign.NOT_NEGATIVE)
+    counts = view.attr_int("count_include_pad", 0) and view.op_type == "AveragePool"
+    padded = (
+        any(view.attr_ints("pads") or ())
+        or view.attr_string("auto_pad", "NOTSET").startswith("SAME")
+        or view.attr_int("ceil_mode", 0)
+    )
+    if counts and padded:
+        detail = "zeros of the border are averaged in"
+        return Commute(move, shift_blocked=Reason.PADDING_SHIFT, detail=detail)
+    return Commute(move)
+
+
+@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+def reduce(view: NodeView) -> Transfer:
+    """Axes are averaged, summed, or searched for their largest or smallest element."""
+    rank = view.rank(0)
+    if rank is None or not view.is_float(0):
+        return _UNKNOWN if rank is None else Opaque(detail="integers")
+    axes = view.ints_or_input("axes", 1)
+    if axes is None:
+        if view.operand(1) is not None:
+            return _UNKNOWN
+        axes = ()
+    if not axes:
+        if view.attr_int("noop_with_empty_axes", 0):
+            return Commute()
+        axes = tuple(range(rank))
+    keepdims = bool(view.attr_int("keepdims", 1))
+    move = Reduce(tuple(sorted(axis % rank for axis in axes)), rank, keepdims)
+    if view.op_type == "ReduceSum":
+        return Commute(move, shift_blocked=Reason.MIXES_CHANNELS, detail="shifts add up in a sum")
+    sign = Sign.ANY if view.op_type == "ReduceMean" else Sign.NOT_NEGATIVE
+    return Commute(move, sign=sign)
+
+
+@rule("Slice")
+def cut(view: NodeView) -> Transfer:
+    """A part of each of some axes."""
+    shape = view.shape(0)
+    if shape is None:
+        return _UNKNOWN
+    old = view.has("starts")
+    starts = view.attr_ints("starts") if old else view.integers(1)
+    ends = view.attr_ints("ends") if old else view.integers(2)
+    axes = view.attr_ints("axes") if old else view.integers(3)
+    steps = None if old else view.integers(4)
+    unknown = (view.operand(3) is not None and axes is None and not old) or (
+        view.operand(4) is not None and steps is None
+    )
+    if unknown or starts is None or ends is None:
+        return Commute(Keep(tuple(range(len(shape)))))
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    moves: list[Move] = []
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        axis %= len(shape)
+        size = shape[axis]
+        if isinstance(size, int):
+            moves.append(Take(axis, size, _range(size, start, end, step)))
+        else:
+            moves.append(Keep((axis,)))
+    return Commute(Chain(tuple(moves)))
+
+
+def _range(size: int, start: int, end: int, step: int) -> NDArray[np.int64]:
+    """Indices of ONNX's Slice: bounds clamped, negative ones counted from the end."""
+    start = start + size if start < 0 else start
+    end = end + size if end < 0 else end
+    if step > 0:
+        start, end = min(max(start, 0), size), min(max(end, 0), size)
+    else:
+        start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
+    return np.arange(start, end, step, dtype=np.int64)
+
+
+@rule("Gather")
+def gather(view: NodeView) -> Transfer:
+    """Entries of one axis, in the places of the index: also an embedding table."""
+    shape, rank = view.shape(0), view.rank(1)
+    if shape is None or rank is None:
+        return _UNKNOWN
+    axis = view.attr_int("axis", 0) % len(shape)
+    index, size = view.integers(1), shape[axis]
+    if index is not None and isinstance(size, int) and rank <= 1:
+        taken = np.asarray(index, dtype=np.int64) % size
+        take: Move = Take(axis, size, taken)
+        if rank == 1:
+            return Commute(take)
+        drop = Segment((1,), ())
+        return Commute(Chain((take, _around(shape, axis, drop))))
+    spread = Segment((1,), (None,) * rank)
+    return Commute(Chain((Keep((axis,)), _around(shape, axis, spread))))
+
+
+def _around(shape: Shape, axis: int, segment: Segment) -> Regroup:
+    kept = [Segment((dim,), (dim,)) for dim in shape]
+    kept[axis] = segment
+    return Regroup(tuple(kept))
+
+
+@rule("Expand", "Tile")
+def repeat(view: NodeView) -> Transfer:
+    """Elements appear several times."""
+    before, after = view.shape(0), view.out_shape
+    if before is None or after is None:
+        return _UNKNOWN
+    fresh = len(after) - len(before)
+    lead = Regroup(
+        (
+            *(Segment((), (1,)) for _ in range(fresh)),
+            *(Segment((dim,), (dim,)) for dim in before),
+        )
+    )
+    moves: list[Move] = [lead]
+    for axis, dim in enumerate(before, start=fresh):
+        new = after[axis]
+        if dim == new and dim is not None:
+            continue
+        if isinstance(dim, int) and isinstance(new, int) and dim > 0 and new % dim == 0:
+            moves.append(Take(axis, dim, np.tile(np.arange(dim, dtype=np.int64), new // dim)))
+        else:
+            moves.append(Keep((axis,)))
+    return Commute(Chain(tuple(moves)))
+
+
+@rule("DepthToSpace", "SpaceToDepth")
+def depth(view: NodeView) -> Transfer:
+    """Channels become space, or space channels, as a reshape, a transpose and a reshape."""
+    shape = view.shape(0)
+    block = view.attr_int("blocksize", 1)
+    if shape is None or len(shape) != 4 or not isinstance(shape[1], int):
+        return _UNKNOWN
+    n, c, h, w = shape[0], shape[1], shape[2], shape[3]
+    square = (block, block)
+    if view.op_type == "SpaceToDepth":
+        split = Regroup(
+            (
+                Segment((n,), (n,)),
+                Segment((c,), (c,)),
+                Segment((h,), (None, block)),
+                Segment((w,), (None, block)),
+            )
+        )
+        order = Permute((0, 3, 5, 1, 2, 4))
+        merged: tuple[Dim, ...] = (*square, c)
+        total = c * block * block
+    else:
+        inner = c // (block * block)
+        column_row = view.attr_string("mode", "DCR") == "CRD"
+        merged = (inner, *square) if column_row else (*square, inner)
+        split = Regroup((Segment((n,), (n,)), Segment((c,), merged), _same(h), _same(w)))
+        order = Permute((0, 1, 4, 2, 5, 3) if column_row else (0, 3, 4, 1, 5, 2))
+        join = Regroup(
+            (
+                Segment((n,), (n,)),
+                Segment((inner,), (inner,)),
+                Segment((h, block), (None,)),
+                Segment((w, block), (None,)),
+            )
+        )
+        return Commute(Chain((split, order, join)))
+    join = Regroup((_same(n), Segment(merged, (total,)), _same(None), _same(None)))
+    return Commute(Chain((split, order, join)))
+
+
+def _same(dim: Dim) -> Segment:
+    return Segment((dim,), (dim,))
+
+
+@rule("Pad")
+def pad(view: NodeView) -> Transfer:
+    """A border of a constant, or of the value's own elements."""
+    shape = view.shape(0)
+    pads = view.attr_ints("pads") if view.has("pads") else view.integers(1)
+    if shape is None:
+        return _UNKNOWN
+    rank = len(shape)
+    axes = view.integers(3)
+    if pads is None or (view.operand(3) is not None and axes is None):
+        axes, pads = tuple(range(rank)), (1,) * (2 * rank)
+    axes = tuple(range(rank)) if axes is None else tuple(axis % rank for axis in axes)
+    if len(pads) != 2 * len(axes):
+        return _UNKNOWN
+    ends = zip(axes, pads, pads[len(axes) :], strict=False)
+    padded = tuple(axis for axis, before, after in ends if before or after)
+    if view.attr_string("mode", "constant") != "constant":
+        return Commute(Keep(padded))
+    value = 0.0
+    if view.opset >= 11 and view.operand(2) is not None:
+        array = view.array(2)
+        if array is None:
+            return Opaque(Reason.PADDING_SHIFT, "the border's value is computed")
+        value = float(array.reshape(-1)[0])
+    elif view.opset < 11:
+        value = view.attr_float("value", 0.0)
+    if not padded:
+        return Commute()
+    if value == 0.0:
+        detail = "the border is zero"
+        return Commute(Keep(padded), shift_blocked=Reason.PADDING_SHIFT, detail=detail)
+    return Opaque(Reason.PADDING_SHIFT, f"the border is {value:g}")
+
+
+@rule("Resize", "Upsample")
+def resize(view: NodeView) -> Transfer:
+    """Interpolation: weights of each result add up to one, so an affine passes."""
+    before, after = view.shape(0), view.out_shape
+    if before is None:
+        return _UNKNOWN
+    crop = view.attr_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    if crop:
+        return Opaque(Reason.PADDING_SHIFT, "crop and resize writes a value outside the crop")
+    changed = [
+        axis
+        for axis, dim in enumerate(before)
+        if dim is None or after is None or after[axis] != dim
+    ]
+    return Commute(Keep(tuple(changed)))
+
+
+@rule("Concat")
+def concat(view: NodeView) -> Transfer:
+    """Values one after the other."""
+    shapes = [view.shape(i) for i in range(len(view.node.inputs))]
+    ranks = {len(shape) for shape in shapes if shape is not None}
+    if len(ranks) != 1 or not view.is_float(0):
+        return _UNKNOWN
+    axis = view.attr_int("axis", 1) % ranks.pop()
+    sizes = [shape[axis] if shape is not None else None for shape in shapes]
+    return Concat(axis, tuple(size if isinstance(size, int) else None for size in sizes))
+
+
+@rule("Split")
+def split(view: NodeView) -> Transfer:
+    """A value cut into pieces."""
+    shape = view.shape(0)
+    if shape is None:
+        return _UNKNOWN
+    axis = view.attr_int("axis", 0) % len(shape)
+    sizes = view.ints_or_input("split", 1)
+    if sizes is None:
+        outs = [value.shape for value in view.node.outputs]
+        dims = [None if out is None else out[axis] for out in outs]
+        if not all(isinstance(dim, int) for dim in dims):
+            return _UNKNOWN
+        sizes = tuple(int(dim) for dim in dims if isinstance(dim, int))
+    return Split(axis, sizes)
