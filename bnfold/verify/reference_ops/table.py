@@ -1,0 +1,101 @@
+"""The table: which operators the float64 evaluation computes itself, and with what.
+
+Everything else is onnx.reference's own. A row stands here because onnx.reference is wrong for some
+opset or attribute, or visits elements in a Python loop; tests compare each with onnxruntime.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bnfold.verify.reference_ops import conv, other, pool, recurrent, resize
+from bnfold.verify.reference_ops.call import Array, Call, Implementation
+
+# Rows without an implementation: onnx.reference computes these in float32 whatever it is given, or
+# otherwise than onnxruntime does, so the runtime itself is asked.
+RUNTIME_ONLY = frozenset({("", "GridSample"), ("", "AffineGrid")})
+
+
+def _binary(function: Callable[[Array, Array], Array]) -> Implementation:
+    def run(call: Call) -> tuple[Array, ...]:
+        return (np.asarray(function(call.array(0), other.legacy_broadcast(call))),)
+
+    return run
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if a.dtype.kind in "iu":  # integer division truncates
+        quotient = np.abs(a) // np.abs(b)
+        return np.asarray(np.where((a < 0) ^ (b < 0), -quotient, quotient).astype(a.dtype))
+    return np.asarray(a / b)
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
+
+
+def _gelu(call: Call) -> tuple[Array, ...]:
+    x = call.array(0)
+    if call.get("approximate", "none") == "tanh":
+        inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+        return (0.5 * x * (1 + np.tanh(inner)),)
+    return (0.5 * x * (1 + _erf(x / np.sqrt(2.0))),)
+
+
+def _fused_matmul(call: Call) -> tuple[Array, ...]:
+    a, b = call.array(0), call.array(1)
+    if call.get("transBatchA", 0) or call.get("transBatchB", 0):
+        raise NotImplementedError("FusedMatMul with transposed batches")
+    a = a.swapaxes(-1, -2) if call.get("transA", 0) else a
+    b = b.swapaxes(-1, -2) if call.get("transB", 0) else b
+    return (float(call.get("alpha", 1.0)) * np.matmul(a, b),)
+
+
+def _gather_elements(call: Call) -> tuple[Array, ...]:
+    x, index = call.array(0), call.array(1)
+    axis = int(call.get("axis", 0)) % x.ndim
+    crop = tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(index.shape))
+    return (np.take_along_axis(x[crop], index, axis=axis),)
+
+
+TABLE: dict[tuple[str, str], Implementation] = {
+    ("", "Conv"): conv.conv,
+    ("", "ConvTranspose"): conv.conv_transpose,
+    ("", "MaxPool"): pool.max_pool,
+    ("", "AveragePool"): pool.average_pool,
+    ("", "LpPool"): pool.lp_pool,
+    ("", "GlobalMaxPool"): pool.global_max_pool,
+    ("", "LSTM"): recurrent.lstm,
+    ("", "GRU"): recurrent.gru,
+    ("", "RNN"): recurrent.rnn,
+    ("", "Resize"): resize.resize,
+    ("", "Upsample"): resize.upsample,
+    ("", "BatchNormalization"): other.batch_normalization,
+    ("", "Softmax"): other.softmax,
+    ("", "LogSoftmax"): other.log_softmax,
+    ("", "Hardmax"): other.hardmax,
+    ("", "LRN"): other.lrn,
+    ("", "GroupNormalization"): other.group_normalization,
+    ("", "MeanVarianceNormalization"): other.mean_variance_normalization,
+    ("", "DequantizeLinear"): other.dequantize_linear,
+    ("", "Pad"): other.pad,
+    ("", "Dropout"): other.dropout,
+    ("", "Add"): _binary(np.add),
+    ("", "Sub"): _binary(np.subtract),
+    ("", "Mul"): _binary(np.multiply),
+    ("", "Div"): _binary(_divide),
+    ("", "Erf"): lambda call: (_erf(call.array(0)),),
+    ("", "GatherElements"): _gather_elements,
+    ("", "Gelu"): _gelu,
+    ("com.microsoft", "Gelu"): _gelu,
+    ("com.microsoft", "FusedMatMul"): _fused_matmul,
+}
+
+
+def attributes_given(node: Any) -> frozenset[str]:
+    """Names of the attributes that a NodeProto itself carries."""
+    return frozenset(attribute.name for attribute in node.attribute)
