@@ -17,7 +17,7 @@ from bnfold.core.errors import VerificationError
 from bnfold.report.build import build_report
 from bnfold.report.facts import model_facts
 from bnfold.report.model import Report, ReportKind
-from bnfold.sources import Opened, open_source
+from bnfold.sources import Opened, named_inputs, open_source
 
 if TYPE_CHECKING:
     import onnx
@@ -145,7 +145,8 @@ def fold(
         opset: opset of the result. None: 17 from Keras, the model's own from ONNX.
         verify: compare the folded model with the original; see `verify`.
         benchmark: measure the latency of both; see `benchmark`. Takes some seconds.
-        inputs: arrays to verify and measure with, by input name; generated when None.
+        inputs: arrays to verify and measure with: by input name, or in the order of the inputs;
+            generated when None.
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in a Keras file (Lambda layers) to run.
         fold_overridable: treat initializers that are also inputs of the graph as constants.
@@ -236,7 +237,7 @@ def verify(
 
     Args:
         reference, candidate: models as in `fold`, with the same inputs and outputs.
-        inputs: arrays to compare on, by input name; generated when None.
+        inputs: arrays to compare on, as in `fold`; generated when None.
         custom_objects, unsafe_load: as in `fold`.
         options: more keyword arguments of `bnfold.verify.compare.verify_models`: `samples`,
             `seed`, `budget_seconds`.
@@ -265,7 +266,7 @@ def benchmark(
 
     Args:
         original, folded: models as in `fold`.
-        inputs: arrays to run on, by input name; generated when None.
+        inputs: arrays to run on, as in `fold`; generated when None.
         custom_objects, unsafe_load: as in `fold`.
         options: more keyword arguments of `bnfold.bench.measure.benchmark_models`: `batches`,
             `threads`, `modes`, `budget_seconds` (seconds).
@@ -392,7 +393,7 @@ def verify_opened(
     return verify_models(
         reference.model,
         candidate.model,
-        inputs=inputs,  # type: ignore[arg-type]
+        inputs=named_inputs(reference.model, inputs),
         reference=reference.reference,
         **options,
     )
@@ -407,7 +408,7 @@ def benchmark_opened(
     return benchmark_models(
         original.model,
         folded.model,
-        inputs=inputs,  # type: ignore[arg-type]
+        inputs=named_inputs(original.model, inputs),
         **options,
     )
 

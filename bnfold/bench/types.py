@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+#: An A/A spread (ratio - 1) beyond which the machine is called too noisy to judge.
+NOISY_SPREAD = 0.05
+
 
 class Verdict(enum.Enum):
     """What the interval allows to be said."""
@@ -23,7 +26,8 @@ class Comparison:
         batch: rows per call.
         threads: intra-op threads.
         baseline_seconds, candidate_seconds: median time per call of original and folded.
-        speedup: baseline / candidate, from the median of the pairs' log-ratios.
+        speedup: baseline / candidate, the geometric mean over the process pairs; each pair counts
+            with the median ratio of its calls.
         low, high: confidence interval of `speedup` over pairs.
         confidence: its level, such as 0.95.
         pairs: number of fresh process pairs.
@@ -47,6 +51,22 @@ class Comparison:
     verdict: Verdict
     resolution: float
 
+    @property
+    def noisy(self) -> bool:
+        """True when the original differs from itself by more than `NOISY_SPREAD`."""
+        return max(self.control_high, 1 / self.control_low) > 1 + NOISY_SPREAD
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words: "1.20x faster (1.17 to 1.23)", "no difference ... 2.1 %"."""
+        if self.verdict is Verdict.NO_DIFFERENCE:
+            said = f"no difference larger than {100 * self.resolution:.2g} %"
+        elif self.verdict is Verdict.FASTER:
+            said = f"{self.speedup:.2f}x faster ({self.low:.2f} to {self.high:.2f})"
+        else:
+            said = f"{1 / self.speedup:.2f}x slower ({1 / self.high:.2f} to {1 / self.low:.2f})"
+        return f"{said}; the machine is noisy" if self.noisy else said
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -59,6 +79,11 @@ class Benchmark:
         baseline_nodes, candidate_nodes: number of nodes.
         environment: CPU, runtime version, threads, load: name to text.
         seconds: wall time of the measurement.
+        baseline_peak_bytes, candidate_peak_bytes: memory that loading and running the model added
+            to the peak of a fresh process (median); None where the system does not tell.
+        baseline_flops, candidate_flops: floating point operations per call at the first batch
+            size, estimated from the shapes; None where a shape is not known.
+        inputs: what was fed, one line per input ("x: float32 [1, 784], generated").
     """
 
     comparisons: tuple[Comparison, ...]
@@ -70,3 +95,13 @@ class Benchmark:
     candidate_nodes: int
     environment: dict[str, str]
     seconds: float
+    baseline_peak_bytes: int | None = None
+    candidate_peak_bytes: int | None = None
+    baseline_flops: int | None = None
+    candidate_flops: int | None = None
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def noisy(self) -> bool:
+        """True when any comparison's A/A control was too wide."""
+        return any(comparison.noisy for comparison in self.comparisons)

@@ -10,7 +10,7 @@ from typing import Protocol
 from bnfold.core.affine import Array
 from bnfold.core.diagnostics import Reason
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Transfer
+from bnfold.core.transfer import ShapeOnly, Transfer
 
 
 @dataclass(frozen=True, order=True)
@@ -89,9 +89,11 @@ class Graph:
 
     @cached_property
     def readers(self) -> dict[str, tuple[Use, ...]]:
-        """Value name to its uses."""
+        """Value name to the uses that depend on its elements."""
         found: dict[str, list[Use]] = {}
         for number, op in enumerate(self.ops):
+            if isinstance(op.transfer, ShapeOnly):
+                continue
             for operand, name in enumerate(op.inputs):
                 if name is not None:
                     found.setdefault(name, []).append(Use(number, operand))

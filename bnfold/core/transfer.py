@@ -162,6 +162,11 @@ class Split:
 
 
 @dataclass(frozen=True)
+class ShapeOnly:
+    """The op reads the shape of its operands, not their elements: no affine disturbs it."""
+
+
+@dataclass(frozen=True)
 class Opaque:
     """Nothing passes.
 
@@ -177,4 +182,4 @@ class Opaque:
     candidate: bool = False
 
 
-Transfer = Source | Contraction | Commute | Sum | Join | Concat | Split | Opaque
+Transfer = Source | Contraction | Commute | Sum | Join | Concat | Split | ShapeOnly | Opaque

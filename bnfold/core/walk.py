@@ -39,6 +39,7 @@ from bnfold.core.transfer import (
     Join,
     Opaque,
     Rewrite,
+    ShapeOnly,
     Source,
     Split,
     Sum,
@@ -208,6 +209,9 @@ class Walker:
                 with self._at(op, BACK):
                     whole = assembled(wanted, transfer.axis, transfer.sizes, output)
                 return Use(number, 0), whole
+            case ShapeOnly():
+                with self._at(op, BACK):
+                    raise Blocked(Reason.OPAQUE_OP, f"{op.op_type} gives a shape")
             case Opaque():
                 with self._at(op, BACK):
                     raise Blocked(transfer.reason, transfer.detail)

@@ -20,7 +20,7 @@ from bnfold.core.moves import (
     Shape,
     Take,
 )
-from bnfold.core.transfer import Commute, Concat, Opaque, Sign, Split, Transfer
+from bnfold.core.transfer import Commute, Concat, Opaque, ShapeOnly, Sign, Split, Transfer
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
@@ -117,6 +117,12 @@ def keep(view: NodeView) -> Transfer:
     if view.op_type != "Identity" and not (view.is_float(0) and is_float(out.dtype)):
         return Opaque(detail="a cast to or from integers")
     return Commute()
+
+
+@rule("Shape", "Size")
+def shape(view: NodeView) -> Transfer:
+    """Only the shape is read."""
+    return ShapeOnly()
 
 
 @rule("Dropout")
