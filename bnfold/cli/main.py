@@ -40,11 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted.")
         return EXIT_INTERRUPTED
-    except (BrokenPipeError, SystemExit) as error:
-        # click answers a closed pipe by SystemExit(1), which here would mean a failed check.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        # Python would try to flush again at exit and complain.
+    except (BrokenPipeError, SystemExit):
+        # click answers a closed pipe by SystemExit(1), which here would mean a failed check; it
+        # has no other use for SystemExit in this mode. Python would flush again and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except click.ClickException as error:

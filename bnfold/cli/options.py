@@ -128,7 +128,7 @@ def read_custom_objects(path: Path | None) -> Mapping[str, object] | None:
         raise InputError(f"{path} is not there: check the path given with --custom-objects.")
     try:
         found = runpy.run_path(str(path), run_name="bnfold_custom_objects")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} failed: {type(error).__name__}: {error}.") from error
     listed = found.get("CUSTOM_OBJECTS")
     if isinstance(listed, Mapping):

@@ -1,0 +1,176 @@
+"""What is read and written, and what is refused before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnfold import api
+from bnfold.cli import options
+from bnfold.cli.commands import default_output
+from bnfold.core.errors import InputError
+from tests.cli.conftest import Bnfold
+from tests.cli.test_usage import one_line
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test when a model is opened at all."""
+
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("work began")
+
+    monkeypatch.setattr(api, "open_source", opened)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["-o", "{}/taken.onnx"], "exists"),
+        (["-o", "{}/missing/out.onnx"], "no folder"),
+        (["-o", "{}/out.h5"], "ends in .onnx"),
+        (["-o", "{}"], "ends in .onnx"),
+        (["-o", "{}/foldable.onnx"], "exists"),
+        (["-o", "{}/out.onnx", "--report", "{}/report.pdf"], "unknown kind of report"),
+        (["-o", "{}/out.onnx", "--report", "{}/taken.json"], "exists"),
+        (["-o", "{}/out.onnx", "--report", "{}/missing/report.md"], "no folder"),
+        (["-o", "{}/out.onnx", "--report", "{}/r.md", "--report", "{}/r.md"], "given twice"),
+    ],
+)
+def test_outputs_are_refused_before_work_begins(
+    bnfold: Bnfold, foldable: Path, extra: list[str], words: str
+) -> None:
+    folder = foldable.parent
+    for name in ("taken.onnx", "taken.json"):
+        (folder / name).write_bytes(b"precious")
+    before = snapshot(folder)
+    done = bnfold(foldable, *[item.format(folder) for item in extra])
+    assert done.code == 2
+    assert one_line(done)
+    assert words in done.err
+    assert snapshot(folder) == before
+
+
+@pytest.mark.usefixtures("no_work")
+def test_the_default_output_is_refused_when_it_exists(bnfold: Bnfold, foldable: Path) -> None:
+    (foldable.parent / "foldable.folded.onnx").write_bytes(b"precious")
+    done = bnfold(foldable)
+    assert (done.code, one_line(done)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.h5", "model.folded.onnx"),
+        ("a.b.keras", "a.b.folded.onnx"),
+        ("model", "model.folded.onnx"),
+    ],
+)
+def test_the_default_output_stands_beside_the_input(name: str, expected: str) -> None:
+    assert default_output(Path("some") / name) == Path("some") / expected
+
+
+def test_a_folder_keeps_its_whole_name(tmp_path: Path) -> None:
+    folder = tmp_path / "saved.v1"
+    folder.mkdir()
+    assert default_output(folder) == tmp_path / "saved.v1.folded.onnx"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.h5", None, "not there"),
+        ("empty.onnx", b"", "empty"),
+        ("lfs.keras", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "LFS"),
+        ("lite.tflite", b"\x1c\0\0\0TFL3" + bytes(64), "TensorFlow Lite"),
+        ("noise.h5", b"\x89HDF\r\n\x1a\n" + bytes(range(200)), "noise.h5"),
+        ("zip.keras", b"PK\x03\x04" + bytes(40), "zip.keras"),
+        ("text.onnx", b"hello world\n", "text"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fold", "inspect", "verify", "bench"])
+def test_an_unusable_model_is_one_line_and_exit_2(
+    bnfold: Bnfold, tmp_path: Path, command: str, name: str, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    before = snapshot(tmp_path)
+    models = [path, path] if command in ("verify", "bench") else [path]
+    done = bnfold(command, *models)
+    assert done.code == 2, done.err
+    assert one_line(done)
+    assert words in done.err
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.npz", None, "not there"),
+        ("x.npy", b"no array", "holds no arrays"),
+        ("x.npz", b"PK\x03\x04", "holds no arrays"),
+    ],
+)
+def test_unusable_inputs_are_one_line(
+    bnfold: Bnfold, foldable: Path, name: str, content: bytes | None, words: str
+) -> None:
+    path = foldable.parent / name
+    if content is not None:
+        path.write_bytes(content)
+    done = bnfold(foldable, "--inputs", path)
+    assert (done.code, one_line(done)) == (2, True)
+    assert words in done.err
+
+
+def test_pickled_inputs_are_never_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "evil.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="holds no arrays"):
+        options.read_inputs(path)
+
+
+def test_inputs_are_read_by_name_or_as_the_only_one(tmp_path: Path) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    np.savez(tmp_path / "x.npz", a=array, b=-array)
+    np.save(tmp_path / "x.npy", array)
+    named = options.read_inputs(tmp_path / "x.npz")
+    assert isinstance(named, dict)
+    assert sorted(named) == ["a", "b"]
+    np.testing.assert_array_equal(named["b"], -array)
+    alone = options.read_inputs(tmp_path / "x.npy")
+    assert isinstance(alone, list)
+    np.testing.assert_array_equal(alone[0], array)
+
+
+def test_custom_objects_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "custom.py"
+    path.write_text("class Mine:\n    pass\ndef act(x):\n    return x\n_hidden = 3\n")
+    found = options.read_custom_objects(path)
+    assert found is not None
+    assert sorted(found) == ["Mine", "act"]
+    path.write_text("CUSTOM_OBJECTS = {'Other>Name': int}\n")
+    assert options.read_custom_objects(path) == {"Other>Name": int}
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "not there"), ("1 / 0", "ZeroDivisionError")]
+)
+def test_a_custom_objects_file_that_fails_is_one_line(
+    bnfold: Bnfold, foldable: Path, content: str | None, words: str
+) -> None:
+    path = foldable.parent / "custom.py"
+    if content is not None:
+        path.write_text(content)
+    done = bnfold(foldable, "--custom-objects", path)
+    assert (done.code, one_line(done)) == (2, True)
+    assert words in done.err
