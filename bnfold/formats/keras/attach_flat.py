@@ -1,0 +1,144 @@
+"""Arrays from the older HDF5 layout: one flat list for each layer of the model.
+
+The list of a nested model or wrapper holds the arrays of everything in it: the trainable ones of
+all its layers first, then the others. To tell whose is whose, that order is made again here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bnfold.core.errors import InputError
+from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
+from bnfold.formats.keras.h5 import H5File
+from bnfold.formats.keras.roles import Role, roles
+from bnfold.formats.text import clip
+
+# Random generators keep their state among the weights; inference needs none of it.
+_STATE = ("StateVar", "seed_generator_state")
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A place in the flat list: whose it is, what for, and whether it counts as trainable."""
+
+    path: tuple[str, ...]
+    role: str
+    trainable: bool
+
+
+def attach_flat(graph: KerasGraph, file: H5File) -> KerasGraph:
+    """The graph with arrays of an .h5 file's group "model_weights".
+
+    Raises:
+        InputError: a layer has more or fewer arrays than its class needs.
+    """
+    top = file.group("model_weights")
+    base = "model_weights" if top is not None else ""
+    layers = {}
+    for name, layer in graph.layers.items():
+        found = _arrays(file, f"{base}/{name}" if base else name)
+        layers[name] = _attach(layer, found)
+    return dataclasses.replace(graph, layers=layers)
+
+
+def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
+    group = file.group(path)
+    if group is None:
+        return []
+    names = [_text(name) for name in _attribute(group.attrs, "weight_names")]
+    return [
+        (name, file.array(f"{path}/{name}"))
+        for name in names
+        if not any(state in name for state in _STATE)
+    ]
+
+
+def _attribute(attributes: Any, name: str) -> list[Any]:
+    """A list that may be cut into "name0", "name1", ... because HDF5 limits attributes."""
+    if name in attributes:
+        return list(attributes[name])
+    parts: list[Any] = []
+    while f"{name}{len(parts)}" in attributes:
+        parts.append(attributes[f"{name}{len(parts)}"])
+    return [item for part in parts for item in part]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _attach(layer: Layer, arrays: list[tuple[str, LazyArray]]) -> Layer:
+    slots = _slots(layer, ())
+    if not arrays:
+        return layer
+    if slots is None:
+        return dataclasses.replace(layer, loose=tuple(array for _, array in arrays))
+    if _flag(layer):
+        slots = sorted(slots, key=lambda slot: not slot.trainable)
+    if len(slots) != len(arrays):
+        raise InputError(
+            f"Layer {clip(layer.name)!r} ({layer.class_name}) has {len(arrays)} arrays where "
+            f"{len(slots)} are needed."
+        )
+    given: dict[tuple[str, ...], dict[str, LazyArray]] = {}
+    for slot, (name, array) in zip(slots, arrays, strict=True):
+        _check_name(layer, slot, name)
+        given.setdefault(slot.path, {})[slot.role] = array
+    return _distribute(layer, (), given)
+
+
+# Names of arrays that Keras's layers use for one purpose only.
+_TELLING = frozenset(("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"))
+
+
+def _check_name(layer: Layer, slot: _Slot, name: str) -> None:
+    stated = name.rpartition("/")[2].partition(":")[0]
+    wanted = slot.role.rpartition("/")[2]
+    if stated in _TELLING and wanted in _TELLING and stated != wanted:
+        raise InputError(
+            f"Layer {clip(layer.name)!r} ({layer.class_name}) has its arrays in an unknown order: "
+            f"{clip(name)!r} stands where {slot.role!r} of {'/'.join(slot.path) or 'it'} is due."
+        )
+
+
+def _slots(layer: Layer, path: tuple[str, ...], trainable: bool = True) -> list[_Slot] | None:
+    """The order of the arrays; None if it holds a layer of which nothing is known."""
+    trainable = trainable and _flag(layer)
+    own: tuple[Role, ...] | None = roles(layer)
+    if own is None:
+        return None
+    slots = [_Slot(path, role.name, role.trainable and trainable) for role in own]
+    inner: list[tuple[str, Layer]] = [(f".{name}", part) for name, part in layer.parts.items()]
+    if layer.graph is not None:
+        inner += list(layer.graph.layers.items())
+    for name, child in inner:
+        below = _slots(child, (*path, name), trainable)
+        if below is None:
+            return None
+        slots += below
+    return slots
+
+
+def _flag(layer: Layer) -> bool:
+    return bool(layer.config.get("trainable", True))
+
+
+def _distribute(
+    layer: Layer,
+    path: tuple[str, ...],
+    given: Mapping[tuple[str, ...], Mapping[str, LazyArray]],
+) -> Layer:
+    parts = {
+        name: _distribute(part, (*path, f".{name}"), given) for name, part in layer.parts.items()
+    }
+    graph = layer.graph
+    if graph is not None:
+        inner = {
+            name: _distribute(child, (*path, name), given) for name, child in graph.layers.items()
+        }
+        graph = dataclasses.replace(graph, layers=inner)
+    return dataclasses.replace(layer, parts=parts, graph=graph, weights=given.get(path, {}))
