@@ -44,8 +44,14 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
     outcomes: dict[int, Outcome] = {}
     units = initial
     for _ in range(MAX_ROUNDS):
-        changed = [_settle(state, unit, outcomes) for unit in units]
-        if not any(changed):
+        first = len(state.touched)
+        changed = [
+            # A unit that another one has changed meanwhile is found anew in the next round.
+            not set(unit.ops).intersection(state.touched[first:])
+            and _settle(state, unit, outcomes)
+            for unit in units
+        ]
+        if not any(changed) and len(state.touched) == first:
             break
         units = find_units(state)
     standing = {
