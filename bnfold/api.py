@@ -111,7 +111,7 @@ class FoldResult:
         return build_report(
             kind,
             original=model_facts(self.original, self.source.name, self.source.format),
-            folded=model_facts(self.model, "folded model", "ONNX model"),
+            folded=model_facts(self.model, "folded model", "ONNX"),
             folds=self.folds,
             kept=self.kept,
             labels=self.labels,

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 DEFAULT_OPSET = 17
 """Opset of the ONNX that is made from a Keras model when none is asked for."""
 
-_KERAS_ROOTS = frozenset({"keras", "tf_keras", "tensorflow", "tensorflow_core"})
-_ONNX_ROOTS = frozenset({"onnx", "onnx_ir"})
+# Class name and top-level packages of what can be given, told without importing any of them.
+_KERAS_MODEL = ("Model", frozenset({"keras", "tf_keras", "tensorflow"}))
+_ONNX_MODELS = (("ModelProto", frozenset({"onnx"})), ("Model", frozenset({"onnx_ir"})))
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Opened:
     Attributes:
         model: the ONNX model; for a Keras source the conversion of it.
         name: file name, or what kind of object it was.
-        format: for people: "ONNX model", "Keras model (HDF5)", ...
+        format: for people: "ONNX", "Keras 3, HDF5", ...
         labels: op name to Keras layer name; empty for an ONNX source.
         reference: runs the source itself on input arrays in the order of its inputs and gives
             the outputs in their order; None where the source is the ONNX model itself.
@@ -62,7 +63,7 @@ def open_source(
     Args:
         source: a path to a Keras or ONNX model (told by its bytes), a `keras.Model`, an
             `onnx.ModelProto` or an `onnx_ir.Model`.
-        opset: opset for the conversion of a Keras model (17 when None); not used for ONNX.
+        opset: opset of the ONNX; None: 17 for a Keras source, the model's own for ONNX.
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in the file (Lambda layers) to run.
 
@@ -76,14 +77,12 @@ def open_source(
         "unsafe_load": unsafe_load,
     }
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source), options)
+        return _open_path(Path(source), opset, options)
     if is_keras_model(source):
-        return _from_keras(source, type(source).__name__, "Keras model in memory", options)
-    if _roots(source) & _ONNX_ROOTS:
-        from bnfold.formats.onnx.open import open_onnx
-
+        return _from_keras(source, type(source).__name__, "Keras, in memory", options)
+    if any(_is_a(source, *kind) for kind in _ONNX_MODELS):
         name = getattr(getattr(source, "graph", None), "name", None) or type(source).__name__
-        return Opened(open_onnx(source), name, "ONNX model in memory")  # type: ignore[arg-type]
+        return _from_onnx(source, name, "ONNX, in memory", opset)
     raise InputError(
         f"cannot use a {type(source).__name__} as a model: give a path, a keras.Model, "
         f"an onnx.ModelProto or an onnx_ir.Model."
@@ -92,10 +91,7 @@ def open_source(
 
 def is_keras_model(source: object) -> bool:
     """Whether this is a live Keras model, of Keras 3 or tf_keras; neither is imported for it."""
-    return any(
-        base.__name__ == "Model" and base.__module__.partition(".")[0] in _KERAS_ROOTS
-        for base in type(source).__mro__
-    )
+    return _is_a(source, *_KERAS_MODEL)
 
 
 def named_inputs(model: ir.Model, inputs: object | None) -> dict[str, Any] | None:
@@ -127,20 +123,35 @@ def named_inputs(model: ir.Model, inputs: object | None) -> dict[str, Any] | Non
     return dict(zip(names, arrays, strict=True))
 
 
-def _open_path(path: Path, options: dict[str, Any]) -> Opened:
+def _open_path(path: Path, opset: int | None, options: dict[str, Any]) -> Opened:
     from bnfold.formats.sniff import FileKind, describe
 
     details = describe(path)
     notes = (details.suffix_note,) if details.suffix_note else ()
     if details.kind is FileKind.ONNX:
-        from bnfold.formats.onnx.open import open_onnx
-
-        return Opened(open_onnx(path), path.name, details.kind.value, notes=notes)
-    version = f"Keras {details.keras_major} " if details.keras_major else ""
-    format_name = version + details.kind.value.replace(
-        "Keras model", "model" if version else "Keras model"
-    )
+        return _from_onnx(path, path.name, "ONNX", opset, notes)
+    version = f"Keras {details.keras_major or ''}".rstrip()
+    form = {FileKind.KERAS_HDF5: ", HDF5", FileKind.KERAS_ZIP: ", .keras"}
+    format_name = version + form.get(details.kind, " SavedModel")
     return _from_keras(path, path.name, format_name, options, notes)
+
+
+def _from_onnx(
+    source: object, name: str, format_name: str, opset: int | None, notes: tuple[str, ...] = ()
+) -> Opened:
+    from bnfold.formats.onnx.open import open_onnx
+
+    model = open_onnx(source)  # type: ignore[arg-type]
+    if opset is not None:
+        import onnx_ir as ir
+
+        from bnfold.convert.opsets import raised
+
+        proto = ir.to_proto(model)
+        changed = raised(proto, opset)
+        if changed is not proto:
+            model = ir.from_proto(changed)
+    return Opened(model, name, format_name, notes=notes)
 
 
 def _from_keras(
@@ -164,5 +175,8 @@ def _from_keras(
     )
 
 
-def _roots(source: object) -> set[str]:
-    return {base.__module__.partition(".")[0] for base in type(source).__mro__}
+def _is_a(source: object, name: str, packages: frozenset[str]) -> bool:
+    return any(
+        base.__name__ == name and base.__module__.partition(".")[0] in packages
+        for base in type(source).__mro__
+    )

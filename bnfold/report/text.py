@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bnfold.bench.types import Benchmark, Verdict
 from bnfold.report import wording
 from bnfold.report.model import AffineRow, Outcome, Report, ReportKind
-from bnfold.verify.types import Check, Status, Verification
+from bnfold.verify.types import Check, Status
 
 _INDENT = "  "
 _NAME_WIDTH = 28
@@ -42,7 +42,7 @@ def render_text(
         list(_head(report)),
         list(_affines(report, verbose)),
         list(_hints(report)),
-        list(_verification(report.verification)),
+        list(_verification(report)),
         list(_benchmark(report.benchmark)),
         list(_sizes(report)),
         list(_foot(report, verbose)),
@@ -104,8 +104,11 @@ def _hints(report: Report) -> Iterator[_Line]:
         yield _Line(f"{_INDENT}{code}  {stops[code].hint}", hang=10)
 
 
-def _verification(verification: Verification | None) -> Iterator[_Line]:
+def _verification(report: Report) -> Iterator[_Line]:
+    verification = report.verification
     if verification is None:
+        if report.kind is ReportKind.FOLD:
+            yield _Line("Not verified, as asked", "yellow")
         return
     style = "bold green" if verification.passed else "bold red"
     facts = f"{wording.plural(verification.samples, 'sample')}, seed {verification.seed}"
@@ -139,7 +142,7 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[_Line]:
         pairs = f"{first.pairs} pairs of processes, {100 * first.confidence:g} % interval"
         threads = wording.plural(first.threads, "thread")
         yield _Line(f"Latency in onnxruntime ({threads}, {pairs})", "bold", hang=2)
-    column = max((len(wording.setting(item)) for item in benchmark.comparisons), default=0)
+    column = max(len("load time"), *(len(wording.setting(x)) for x in benchmark.comparisons), 0)
     for item in benchmark.comparisons:
         text = f"{wording.setting(item):{column}}  {wording.times(item):18}  {item.sentence}"
         style = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}.get(item.verdict, "")

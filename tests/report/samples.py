@@ -120,8 +120,8 @@ def benchmark(*comparisons: Comparison) -> Benchmark:
 BENCHMARK = benchmark(
     comparison(Verdict.FASTER), comparison(Verdict.NO_DIFFERENCE, mode="DISABLE_ALL")
 )
-ORIGINAL = ModelFacts("model.h5", "Keras 3 model (HDF5)", 14, 4_120_000, 17, {"Mul": 2})
-FOLDED = ModelFacts("folded model", "ONNX model", 8, 4_110_000, 17, {"Gemm": 3})
+ORIGINAL = ModelFacts("model.h5", "Keras 3, HDF5", 14, 4_120_000, 17, {"Mul": 2})
+FOLDED = ModelFacts("folded model", "ONNX", 8, 4_110_000, 17, {"Gemm": 3})
 
 
 def fold_report(verification: Verification | None = PASSING) -> Report:

@@ -15,7 +15,7 @@ from bnfold.verify.types import Verification
 from tests.report import samples
 
 EXPECTED = """\
-bnfold {version}: model.h5 (Keras 3 model (HDF5)), converted by tf2onnx
+bnfold {version}: model.h5 (Keras 3, HDF5), converted by tf2onnx
 
 2 of 4 affines folded, 1 went in part, 1 kept
   batch_normalization   784 ch  forward into dense
@@ -106,6 +106,11 @@ def test_names_from_a_file_cannot_drive_the_terminal() -> None:
 def test_an_inspection_says_would() -> None:
     report = build_report(ReportKind.INSPECT, folds=samples.FOLDS, kept=samples.KEPT)
     assert "2 of 4 affines can be folded, 1 can go in part, 1 would stay" in render_text(report)
+
+
+def test_an_unverified_fold_is_called_that() -> None:
+    assert "Not verified, as asked" in render_text(samples.fold_report(None))
+    assert "Not verified" not in render_text(build_report(ReportKind.INSPECT))
 
 
 def test_nothing_to_fold_is_said() -> None:

@@ -1,0 +1,106 @@
+"""Everything that can be given as a model, and what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from bnfold.core.errors import InputError
+from bnfold.sources import is_keras_model, named_inputs, open_source
+from tests.cli.conftest import dense_bn
+
+
+def fake_model(package: str, *, name: str = "Model") -> object:
+    """An object whose class inherits from a class that says it is of `package`."""
+    base = type(name, (), {"__module__": f"{package}.src.models.model"})
+    return type("MyNet", (base,), {"__module__": "user_code"})()
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras", "tensorflow"])
+def test_live_models_are_told_by_their_base_class(package: str) -> None:
+    assert is_keras_model(fake_model(package))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        fake_model("keras", name="Layer"),
+        fake_model("keraslike"),
+        fake_model("sklearn"),
+        3,
+        "keras.Model",
+        None,
+    ],
+)
+def test_other_objects_are_no_keras_models(other: object) -> None:
+    assert not is_keras_model(other)
+
+
+def test_real_keras_models_are_recognised(keras: ModuleType) -> None:
+    inputs = keras.Input((3,))
+    assert is_keras_model(keras.Sequential([inputs, keras.layers.Dense(2)]))
+    assert is_keras_model(keras.Model(inputs, inputs))
+    assert not is_keras_model(keras.layers.Dense(2))
+
+
+@pytest.mark.parametrize("source", [3, None, b"bytes", ["model.onnx"], fake_model("sklearn")])
+def test_anything_else_is_refused_with_what_to_give(source: object) -> None:
+    with pytest.raises(InputError, match=r"cannot use a .* as a model: give a path"):
+        open_source(source)
+
+
+def test_an_onnx_object_of_another_kind_is_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(InputError):
+        open_source(dense_bn(rng).graph)
+
+
+@pytest.mark.parametrize("kind", ["str", "path", "proto", "ir"])
+def test_onnx_sources(kind: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    proto = dense_bn(rng)
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    source = {"str": str(path), "path": path, "proto": proto, "ir": ir.from_proto(proto)}[kind]
+    opened = open_source(source)
+    assert [node.name for node in opened.model.graph] == ["dense", "act", "bn", "softmax"]
+    assert opened.reference is None
+    assert (opened.converter, dict(opened.labels)) == ("", {})
+    assert opened.name == ("m.onnx" if kind in ("str", "path") else "net")
+
+
+def test_a_misleading_suffix_is_noted(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "m.h5"
+    onnx.save(dense_bn(rng), path)
+    opened = open_source(path)
+    assert opened.format == "ONNX"
+    assert any(".h5" in note for note in opened.notes)
+
+
+def model_with_inputs(names: str) -> ir.Model:
+    declared = ", ".join(f"float[n] {name}" for name in names)
+    return ir.from_onnx_text(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        g ({declared}) => (float[n] y) {{ y = Sum({", ".join(names)}) }}
+    """)
+
+
+def test_inputs_by_name_in_order_or_alone() -> None:
+    two, one = model_with_inputs("ab"), model_with_inputs("a")
+    first, second = np.zeros(3), np.ones(3)
+    assert named_inputs(two, None) is None
+    assert named_inputs(two, {"b": second, "a": first}) == {"b": second, "a": first}
+    ordered = named_inputs(two, [first, second])
+    assert ordered is not None
+    assert (ordered["a"] is first, ordered["b"] is second) == (True, True)
+    alone = named_inputs(one, first)
+    assert alone is not None
+    assert alone["a"] is first
+
+
+def test_the_wrong_number_of_inputs_is_refused_with_their_names() -> None:
+    with pytest.raises(InputError, match=r"1 input arrays were given.* 2 inputs: a, b"):
+        named_inputs(model_with_inputs("ab"), np.zeros(3))
