@@ -165,3 +165,30 @@ def test_the_order_of_launching_varies(
     run_launches(plan, 0.01, random.Random(1))
     orders = {tuple(w.label for w in started[i : i + 3]) for i in range(0, len(started), 3)}
     assert len(orders) > 1
+
+
+class FakeWorker:
+    """Answers as a worker whose calls all take `seconds` would."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.timed: list[int] = []
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        if message["do"] == "time":
+            self.timed.append(message["calls"])
+            return {"seconds": self.seconds * message["calls"]}
+        return {"seconds": self.seconds}
+
+
+@pytest.mark.parametrize(("fast", "slow", "calls"), [(1e-5, 3e-5, 100), (0.2, 0.3, 1)])
+def test_a_sample_is_seconds_per_call_whatever_the_batch(
+    feeds_file: Path, fast: float, slow: float, calls: int
+) -> None:
+    workers = {0: FakeWorker(slow), 1: FakeWorker(fast)}
+    setting = Setting("ORT_ENABLE_ALL", feeds_file, ("x",))
+    samples = lockstep._time_setting(workers, setting, 0.05, random.Random(0))  # type: ignore[arg-type]
+    assert samples[0] == pytest.approx([slow] * len(samples[0]))
+    assert samples[1] == pytest.approx([fast] * len(samples[0]))
+    assert len(samples[0]) >= 2 and len(samples[0]) % 2 == 0
+    assert set(workers[0].timed + workers[1].timed) == {calls}

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from bnfold.bench import measure
+from bnfold.bench.lockstep import Launch
 from bnfold.bench.measure import benchmark_models
 from bnfold.bench.types import Benchmark, Comparison, Verdict
 from bnfold.core.errors import BnfoldError, InputError
@@ -171,6 +172,31 @@ def test_models_with_other_inputs_are_refused(build: Builder) -> None:
     other.graph.inputs[0].name = "z"
     with pytest.raises(InputError, match="different inputs"):
         benchmark_models(build(), other, budget_seconds=0.1)
+
+
+def test_who_is_compared_with_whom(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Original 3 s, original again 3.03 s (1 % of noise), folded 2 s; a little spread over launches.
+    def launches(*args: object) -> list[Launch]:
+        return [
+            Launch(
+                (((3 * f, 3 * f), (3.03 * f, 3.03 * f), (2 * f, 2 / f)),),
+                (0.3, 0.3, 0.2),
+                (7, 7, 5),
+            )
+            for f in (0.999, 1.0, 1.001)
+        ]
+
+    monkeypatch.setattr(measure, "run_launches", launches)
+    result = benchmark_models(build(), build())
+    (row,) = result.comparisons
+    assert row.speedup == pytest.approx(1.5, rel=1e-3)
+    assert row.low < 1.5 < row.high
+    assert row.control_low == pytest.approx(1 / 1.01) == row.control_high
+    assert (row.verdict, row.pairs) == (Verdict.FASTER, 3)
+    assert 3 <= row.baseline_seconds <= 3.03
+    assert row.candidate_seconds == pytest.approx(2, rel=1e-3)
+    assert (result.baseline_load_seconds, result.candidate_load_seconds) == (0.3, 0.2)
+    assert (result.baseline_peak_bytes, result.candidate_peak_bytes) == (7, 5)
 
 
 ROW = Comparison(
