@@ -370,7 +370,7 @@ def attempt(
             opened,
             replace(opened, model=folded.model),
             inputs=inputs,
-            lifted=(exact, apply_plan(exact, folded.plan)),
+            lifted=(exact, apply_plan(exact, folded.plan, double=True)),
             **(verify_options or {}),
         )
         result = replace(result, verification=verification)

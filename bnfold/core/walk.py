@@ -245,7 +245,20 @@ class Walker:
             self.request(below, inner)
             self._hold(number, source, total.only_scale(), BACK, wanted.only_scale())
 
-        self._first([carry, hold, hold_shift, hold_scale])
+        self._first([carry, *self._by_cost(number, source, total, hold, hold_shift, hold_scale)])
+
+    def _by_cost(
+        self,
+        number: int,
+        source: Source,
+        total: Affine,
+        whole: Callable[[], None],
+        *halves: Callable[[], None],
+    ) -> list[Callable[[], None]]:
+        """Holding all in one op comes first unless that makes the op a costlier one."""
+        form = form_for(source, total)
+        dearer = form is None or form.passes > self.state.standing[number].form.passes
+        return [*halves, whole] if dearer else [whole, *halves]
 
     def _hold(
         self, number: int, source: Source, total: Affine, direction: Direction, taken: Affine
@@ -290,14 +303,13 @@ class Walker:
         """Let the op's bias become ``scale * bias + shift``."""
         op, bias = self.graph.ops[number], product.bias
         if bias is None or not bias.present:
-            if wanted.is_scale:
+            created = bias is not None and Use(number, bias.operand) in self.state.edits
+            if wanted.is_scale and not created:
                 return
             if bias is None or bias.create is None:
                 with self._at(op, direction):
                     raise Blocked(Reason.NO_BIAS_SLOT, op.op_type)
-            if bias.create is Rewrite.CHANGE_OP and Use(number, bias.operand) not in (
-                self.state.edits
-            ):
+            if bias.create is Rewrite.CHANGE_OP and not created:
                 self.state.count_rewrite()
         with self._at(op, direction):
             change = bias_change(bias, product, wanted)
@@ -452,7 +464,7 @@ class Walker:
             self.offer(above, total.only_shift())
             self._hold(number, source, total.only_scale(), FORTH, given.only_scale())
 
-        self._first([carry, hold, hold_shift, hold_scale])
+        self._first([carry, *self._by_cost(number, source, total, hold, hold_shift, hold_scale)])
 
     def _offer_contraction(
         self, use: Use, product: Contraction, given: Affine
