@@ -41,9 +41,6 @@ def canonicalize(
     _sort(graph)
     names.walk(graph)
     _name_dimensions(graph, inputs)
-    graph.initializers.clear()
-    for value in names.constants:
-        graph.register_initializer(value)
     used = {node.domain for node in ir.traversal.RecursiveGraphIterator(graph)} | {""}
     for domain in [d for d in model.opset_imports if d not in used]:
         del model.opset_imports[domain]
@@ -57,42 +54,71 @@ class _Names:
 
     def __init__(self, layer_of: Callable[[str], str | None], opsets: Mapping[str, int]) -> None:
         self.labels: dict[str, str] = {}
-        self.constants: list[ir.Value] = []
         self._layer_of = layer_of
         self._opsets = opsets
         self._values: set[str] = set()
         self._nodes: set[str] = set()
         self._named: set[int] = set()
+        self._constants: set[int] = set()
 
     def give(self, value: ir.Value, name: str) -> None:
         value.name = _free(name, self._values)
         self._named.add(id(value))
 
-    def walk(self, graph: ir.Graph) -> None:
-        """Name every node, value and constant of the graph and of the bodies in it."""
-        own_constants = list(graph.initializers.values())
+    def walk(self, graph: ir.Graph) -> list[ir.Value]:
+        """Name every node, value and constant of the graph and of the bodies in it.
+
+        The graph's own constants are put in the order of their first reader.
+
+        Returns:
+            The constants of outer graphs that were named here, in that order.
+        """
+        own = {id(value): value for value in graph.initializers.values()}
+        graph.initializers.clear()  # so that no new name can meet an old one
+        self._constants.update(own)
+        order: list[ir.Value] = []
         for node in graph:
             layer = self._layer_of(node.name or "")
             node.name = _free(f"{layer}/{node.op_type}" if layer else node.op_type, self._nodes)
             if layer:
                 self.labels[node.name] = layer
-            _constant_second(node)
+            self._constant_second(node)
             for i, value in enumerate(node.inputs):
-                if value is not None and value.is_initializer() and id(value) not in self._named:
+                if value is not None and self._is_unnamed_constant(value):
                     self.give(value, f"{node.name}.{self._operand(node, i)}")
-                    self.constants.append(value)
+                    order.append(value)
             for i, value in enumerate(node.outputs):
                 if id(value) not in self._named and value.name:
                     self.give(value, node.name if i == 0 else f"{node.name}:{i}")
-            for body in _bodies(node):
-                for value in body.inputs:
-                    self.give(value, f"{node.name}.{_plain(value.name)}")
-                self.walk(body)
-        for value in own_constants:  # constants that are graph outputs, or read by nothing
-            if id(value) not in self._named and value.is_graph_output():
+            order.extend(self._walk_bodies(node))
+        for value in own.values():
+            if id(value) not in self._named and (value.is_graph_output() or value.uses()):
                 self.give(value, value.name or "constant")
-            if id(value) in self._named and value not in self.constants:
-                self.constants.append(value)
+                order.append(value)
+        for value in order:
+            if id(value) in own:
+                graph.register_initializer(value)
+        return [value for value in order if id(value) not in own]
+
+    def _walk_bodies(self, node: ir.Node) -> list[ir.Value]:
+        outer: list[ir.Value] = []
+        for body in _bodies(node):
+            for value in body.inputs:
+                self.give(value, f"{node.name}.{_plain(value.name)}")
+            outer.extend(self.walk(body))
+        return outer
+
+    def _is_unnamed_constant(self, value: ir.Value) -> bool:
+        return id(value) in self._constants and id(value) not in self._named
+
+    def _constant_second(self, node: ir.Node) -> None:
+        """Write the constant of a commutative op as its second operand, as everybody does."""
+        if node.op_type not in ("Add", "Mul") or node.domain not in ("", "ai.onnx"):
+            return
+        first, second = node.inputs
+        if id(first) in self._constants and id(second) not in self._constants:
+            node.replace_input_with(0, second)
+            node.replace_input_with(1, first)
 
     def _operand(self, node: ir.Node, index: int) -> str:
         """The name that ONNX's specification gives to an operand."""
@@ -106,18 +132,6 @@ class _Names:
         if index < len(formal) - 1 or (index < len(formal) and len(node.inputs) <= len(formal)):
             return str(formal[index].name)
         return f"{formal[-1].name}{index - len(formal) + 1}" if formal else str(index)
-
-
-def _constant_second(node: ir.Node) -> None:
-    """Write the constant of a commutative op as its second operand, as everybody does."""
-    if node.op_type not in ("Add", "Mul") or node.domain not in ("", "ai.onnx"):
-        return
-    first, second = node.inputs
-    if first is None or second is None or second.is_initializer():
-        return
-    if first.is_initializer():
-        node.replace_input_with(0, second)
-        node.replace_input_with(1, first)
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from bnfold.convert.extra_ops import EXTRA_OPS
+from bnfold.convert.layer_scopes import LayerNames, tf_name
 from bnfold.convert.optimizers import careful_optimizers
 from bnfold.convert.patches import patched
 from bnfold.core.errors import InputError
@@ -17,8 +19,6 @@ from bnfold.formats.text import clip
 if TYPE_CHECKING:
     import onnx
 
-# tf2onnx marks what it adds for a node by a number behind the node's name, several times over.
-_SERIAL = re.compile(r"(__\d+)+$")
 _BFLOAT16 = 14  # DT_BFLOAT16, which tf2onnx would silently write as float16
 
 
@@ -44,7 +44,7 @@ def graph_to_onnx(
     inputs: list[str],
     outputs: list[str],
     opset: int,
-    layer_of: Callable[[str], str | None],
+    layer_of: LayerNames,
 ) -> onnx.ModelProto:
     """Convert a frozen graph.
 
@@ -53,7 +53,7 @@ def graph_to_onnx(
         tables: contents of lookup tables.
         inputs, outputs: names of tensors in the graph, in order.
         opset: 9 to 18.
-        layer_of: name of a TensorFlow op to the path of its layer.
+        layer_of: the layer of a node by its name.
 
     Raises:
         InputError: an op has no equivalent; the text names its layer.
@@ -74,6 +74,7 @@ def graph_to_onnx(
                     input_names=inputs,
                     output_names=outputs,
                     initialized_tables=dict(tables),
+                    custom_op_handlers=dict(EXTRA_OPS),
                 )
             if errors.failed:
                 raise _unsupported(errors.failed, graph_def, layer_of, opset, "")
@@ -92,11 +93,6 @@ def graph_to_onnx(
     return model
 
 
-def tf_name(name: str) -> str:
-    """The name of the TensorFlow op that an op or tensor of tf2onnx was made for."""
-    return _SERIAL.sub("", name.partition(":")[0])
-
-
 @contextmanager
 def _collected() -> Iterator[_Errors]:
     handler = _Errors()
@@ -113,7 +109,7 @@ def _collected() -> Iterator[_Errors]:
         logger.propagate = propagate
 
 
-def _refuse_types(graph_def: Any, layer_of: Callable[[str], str | None]) -> None:
+def _refuse_types(graph_def: Any, layer_of: LayerNames) -> None:
     for node in graph_def.node:
         if any(
             node.attr[key].type == _BFLOAT16 for key in ("T", "dtype", "DstT") if key in node.attr
@@ -127,7 +123,7 @@ def _refuse_types(graph_def: Any, layer_of: Callable[[str], str | None]) -> None
 def _unsupported(
     failed: list[tuple[str, str]],
     graph_def: Any,
-    layer_of: Callable[[str], str | None],
+    layer_of: LayerNames,
     opset: int,
     reason: str,
 ) -> InputError:
@@ -142,14 +138,12 @@ def _unsupported(
     return InputError(f"{shown}{more}: tf2onnx cannot write that at opset {opset}{detail}.")
 
 
-def _where(name: str, layer_of: Callable[[str], str | None]) -> str:
-    layer = layer_of(tf_name(name))
+def _where(name: str, layer_of: LayerNames) -> str:
+    layer = layer_of(name)
     return f"Layer {clip(layer)!r}" if layer else f"Node {clip(name)!r}"
 
 
-def _refuse_foreign_ops(
-    model: onnx.ModelProto, layer_of: Callable[[str], str | None], opset: int
-) -> None:
+def _refuse_foreign_ops(model: onnx.ModelProto, layer_of: LayerNames, opset: int) -> None:
     """tf2onnx leaves what it does not know in the graph: every op must be one of ONNX's."""
     import onnx
 

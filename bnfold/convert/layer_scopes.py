@@ -8,11 +8,39 @@ the ops that appear in the graph during a call belong to the innermost layer tha
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 _MISSING = object()
+# tf2onnx marks what it adds for a node by a number behind the node's name, several times over.
+_SERIAL = re.compile(r"(__\d+)+$")
+
+
+class LayerNames:
+    """The Keras layer of a node, by the name that TensorFlow or tf2onnx gave to the node.
+
+    Args:
+        layer_of_op: name of a TensorFlow op to the path of its layer.
+    """
+
+    def __init__(self, layer_of_op: Mapping[str, str]) -> None:
+        self._layer_of_op = layer_of_op
+        self._adopted: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str | None:
+        """The path of the layer, None where unknown."""
+        return self._adopted.get(name) or self._layer_of_op.get(tf_name(name))
+
+    def adopt(self, name: str, layer: str) -> None:
+        """Note the layer of a node that was made under a name of its own."""
+        self._adopted[name] = layer
+
+
+def tf_name(name: str) -> str:
+    """The name of the TensorFlow op that an op or tensor of tf2onnx was made for."""
+    return _SERIAL.sub("", name.partition(":")[0])
 
 
 class LayerScopes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from bnfold.convert.layer_scopes import LayerNames
 
-def careful_optimizers(layer_of: Callable[[str], str | None]) -> Mapping[str, Any]:
+
+def careful_optimizers(layer_of: LayerNames) -> Mapping[str, Any]:
     """The optimizers of `tf2onnx.optimizer.optimize_graph`, in its order.
 
     Two things differ from the library's own. The passes do not write every node, with its
@@ -18,7 +20,7 @@ def careful_optimizers(layer_of: Callable[[str], str | None]) -> Mapping[str, An
     one layer (a convolution's own bias).
 
     Args:
-        layer_of: name of a node to the path of its Keras layer, None where unknown.
+        layer_of: the layer of a node by its name; learns the names of nodes made anew.
     """
     package = importlib.import_module("tf2onnx.optimizer")
     originals: Mapping[str, Any] = package._get_optimizers()
@@ -43,7 +45,7 @@ def _without_sync(original: Any) -> Any:
     return Quick
 
 
-def _without_folding(original: Any, layer_of: Callable[[str], str | None]) -> Any:
+def _without_folding(original: Any, layer_of: LayerNames) -> Any:
     class Pushing(original):  # type: ignore[misc]
         def _mul_handler(self, trans: Any, node: Any) -> Any:
             # The library folds a constant into the kernel only where it is the second operand.
@@ -55,7 +57,11 @@ def _without_folding(original: Any, layer_of: Callable[[str], str | None]) -> An
             producer = trans.inputs[0]
             layer = layer_of(node.name)
             if producer is not None and layer is not None and layer == layer_of(producer.name):
-                return super()._add_handler(trans, node)
+                done = super()._add_handler(trans, node)
+                made = trans.inputs[0] if trans.graph is not None else None
+                if made is not None and made.type == producer.type:  # with the bias, anew
+                    layer_of.adopt(made.name, layer)
+                return done
             return self._handle_node_having_branches(trans, node)
 
     Pushing.__name__ = original.__name__

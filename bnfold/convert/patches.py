@@ -69,8 +69,10 @@ def _nodes_in_graph_order() -> Callable[[], None]:
     original = graph.extract_sub_graph_nodes
 
     def ordered(self: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        wanted = {id(node) for node in original(self, *args, **kwargs)}
-        return [node for node in self.get_nodes() if id(node) in wanted]
+        place = {id(node): i for i, node in enumerate(self.get_nodes())}
+        found = original(self, *args, **kwargs)
+        # The set that the library makes may hold nodes that are not in its list.
+        return sorted(found, key=lambda node: (place.get(id(node), len(place)), node.name))
 
     graph.extract_sub_graph_nodes = ordered
 

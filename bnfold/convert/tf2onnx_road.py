@@ -40,6 +40,7 @@ def convert_keras(
 
     emitted = opset_to_emit(opset)
     from bnfold.convert import canonical, emit, freeze, reference, signature, trace
+    from bnfold.convert.layer_scopes import LayerNames
     from bnfold.formats.keras import open as opening
     from bnfold.formats.keras import runtime
 
@@ -54,9 +55,7 @@ def convert_keras(
         traced = trace.trace_model(opened.model, sign)
         graph_def, tables = freeze.freeze(traced)
 
-    def layer_of(name: str) -> str | None:
-        return traced.layer_of.get(emit.tf_name(name))
-
+    layer_of = LayerNames(traced.layer_of)
     proto = emit.graph_to_onnx(
         graph_def, tables, list(traced.inputs), list(traced.outputs), emitted, layer_of
     )

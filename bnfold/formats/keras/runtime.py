@@ -112,15 +112,26 @@ def import_tf2onnx() -> Any:
 def quiet() -> Iterator[None]:
     """Silence the loggers and warnings of TensorFlow and Keras; both are restored."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    root = logging.getLogger()
+    handler = logging.NullHandler()  # keeps logging.warning() from setting up the root logger
     try:
+        root.addHandler(handler)
+        root.addFilter(_is_not_tf2onnx)
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        root.removeFilter(_is_not_tf2onnx)
+        root.removeHandler(handler)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _is_not_tf2onnx(record: logging.LogRecord) -> bool:
+    """Whether a record of the root logger is from elsewhere: tf2onnx writes some of its there."""
+    return "tf2onnx" not in record.pathname
 
 
 def _imported(name: str, missing: str) -> ModuleType:
