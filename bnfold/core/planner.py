@@ -12,7 +12,7 @@ ops. A placement is taken only if it leaves less than there was, so planning end
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bnfold.core.affine import Affine
@@ -47,8 +47,7 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
         first = len(state.touched)
         changed = [
             # A unit that another one has changed meanwhile is found anew in the next round.
-            not set(unit.ops).intersection(state.touched[first:])
-            and _settle(state, unit, outcomes)
+            not set(unit.ops).intersection(state.touched[first:]) and _settle(state, unit, outcomes)
             for unit in units
         ]
         if not any(changed) and len(state.touched) == first:
@@ -103,7 +102,7 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
         return False
     if not unit.affine.is_finite:
         refusal = _here(state, unit, Reason.NOT_FINITE)
-        outcomes.update(dict.fromkeys(unit.ops, Outcome((refusal,), ())))
+        _record(outcomes, unit.ops, (refusal,), ())
         return False
     walker = Walker(state)
     before = _cost(state)
@@ -124,21 +123,25 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
             if placement.stay.is_identity:
                 break
     if best is None:
-        outcomes.update(dict.fromkeys(unit.ops, Outcome(tuple(refusals), ())))
+        _record(outcomes, unit.ops, tuple(refusals), ())
         return False
     first_absorbed, first_touched = len(state.absorbed), len(state.touched)
     _carry_out(state, walker, unit, best[1])
     taken = tuple(state.absorbed[first_absorbed:])
-    for op in dict.fromkeys([*unit.ops, *state.touched[first_touched:]]):
-        earlier = outcomes.get(op, Outcome((), ()))
-        outcomes[op] = Outcome(tuple(refusals), _joined(earlier.into, taken))
+    _record(outcomes, [*unit.ops, *state.touched[first_touched:]], tuple(refusals), taken)
     return True
 
 
-def _joined(
-    earlier: tuple[Absorption, ...], later: tuple[Absorption, ...]
-) -> tuple[Absorption, ...]:
-    return tuple(dict.fromkeys((*earlier, *later)))
+def _record(
+    outcomes: dict[int, Outcome],
+    ops: Iterable[int],
+    refusals: tuple[Refusal, ...],
+    taken: tuple[Absorption, ...],
+) -> None:
+    """The latest refusals, and all that was ever taken."""
+    for op in dict.fromkeys(ops):
+        earlier = outcomes[op].into if op in outcomes else ()
+        outcomes[op] = Outcome(refusals, tuple(dict.fromkeys((*earlier, *taken))))
 
 
 def _cost(state: State) -> Cost:

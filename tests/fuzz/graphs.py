@@ -227,7 +227,7 @@ def deconv(b: Builder, x: Value) -> Value | None:
     groups = b.pick([g for g in (1, 2, c) if c % g == 0])
     per = b.pick([1, 2])
     names = [x.name, b.weights(c, per, 2, 2)]
-    if b.chance(60):
+    if groups == 1 and b.chance(60):  # the reference adds a grouped bias wrongly
         names.append(b.normal(groups * per))
     sizes = [s + 1 for s in x.shape[2:]]
     return b.add("ConvTranspose", names, (x.shape[0], groups * per, *sizes), group=groups)
@@ -409,6 +409,7 @@ def recurrent(b: Builder, x: Value) -> Value | None:
     op, gates = b.pick([("LSTM", 4), ("GRU", 3)])
     directions = b.pick([1, 2])
     hidden = 2
+    before = list(b.values)
     t = b.add("Transpose", [x.name], (steps, n, features), perm=[1, 0, 2])
     if b.chance(60):
         shape = (1, features)
@@ -422,9 +423,9 @@ def recurrent(b: Builder, x: Value) -> Value | None:
     if b.chance(70):
         names.append(b.normal(directions, 2 * gates * hidden))
     direction = "bidirectional" if directions == 2 else "forward"
-    out = b.add(
-        op, names, (steps, directions, n, hidden), hidden_size=hidden, direction=direction
-    )
+    b.values[:] = before  # those in between have the batch on another axis
+    out = b.add(op, names, (steps, directions, n, hidden), hidden_size=hidden, direction=direction)
+    b.values.remove(out)
     return b.add("Transpose", [out.name], (n, steps, directions, hidden), perm=[2, 0, 1, 3])
 
 
@@ -492,9 +493,7 @@ def _prune(b: Builder, wanted: list[str]) -> None:
     b.initializers[:] = [t for t in b.initializers if t.name in needed]
 
 
-def _model(
-    b: Builder, shape: tuple[int, ...], outputs: list[Value], opset: int
-) -> onnx.ModelProto:
+def _model(b: Builder, shape: tuple[int, ...], outputs: list[Value], opset: int) -> onnx.ModelProto:
     if outputs[0].name == "x":
         outputs[0] = b.add("Identity", ["x"], shape)
     if b.chance(90):
