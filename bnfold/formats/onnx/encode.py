@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 
 from bnfold.core.errors import InputError
+from bnfold.formats.collector import collector_paused
 from bnfold.formats.text import clip
 
 Progress = Callable[[int, int], None]
@@ -89,7 +90,8 @@ def skeleton_of(model: ir.Model) -> Skeleton:
     named = [(name, value) for name, value in model.graph.initializers.items()]
     tensors = [value.const_value for _, value in named if value.const_value is not None]
     shell.graph = _GraphShell(model.graph)
-    proto = ir.serde.serialize_model(cast(Any, shell))
+    with collector_paused():
+        proto = ir.serde.serialize_model(cast(Any, shell))
     slots = []
     for header, tensor in zip(proto.graph.initializer, tensors, strict=True):
         own = onnx.TensorProto()

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from bnfold.core.errors import InputError
+from bnfold.formats.collector import collector_paused
 from bnfold.formats.onnx.check import check_model
 from bnfold.formats.onnx.external import external_tensors, locate
 from bnfold.formats.sniff import FileKind, describe
@@ -121,7 +122,8 @@ def _from_proto(proto: onnx.ModelProto, path: Path | None) -> ir.Model:
 
 def _convert(proto: onnx.ModelProto) -> ir.Model:
     try:
-        return ir.serde.deserialize_model(proto)
+        with collector_paused():
+            return ir.serde.deserialize_model(proto)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
