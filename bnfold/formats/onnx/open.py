@@ -11,7 +11,10 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import (  # type: ignore[import-untyped]
+    DecodeError,
+    EncodeError,
+)
 
 from bnfold.core.errors import InputError
 from bnfold.formats.collector import collector_paused
@@ -48,9 +51,7 @@ def open_onnx(source: str | os.PathLike[str] | onnx.ModelProto | ir.Model) -> ir
         return source
     if isinstance(source, onnx.ModelProto):
         with _named("the given model"):
-            proto = onnx.ModelProto()
-            proto.CopyFrom(source)
-            return _from_proto(proto, None)
+            return _from_proto(_copy(source), None)
     path = Path(source)
     details = describe(path)
     if details.kind is not FileKind.ONNX:
@@ -70,6 +71,16 @@ def _named(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be opened: there is not enough memory.") from error
     except RecursionError as error:
         raise InputError(f"{name} cannot be used: it is nested too deeply.") from error
+
+
+def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.CopyFrom(source)
+    except (DecodeError, EncodeError) as error:
+        # Protobuf copies by way of bytes, and refuses those nested more than 100 deep.
+        raise InputError("it is nested too deeply") from error
+    return proto
 
 
 def _parse(path: Path) -> onnx.ModelProto:
