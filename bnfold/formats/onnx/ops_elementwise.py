@@ -99,6 +99,10 @@ def arithmetic(view: NodeView) -> Transfer:
         return Sum((0, 1), (1.0, 1.0 if view.op_type == "Add" else -1.0))
     if view.op_type == "Mul":
         return _product(view)
+    same_shape = view.out_shape is not None and view.shape(0) == view.out_shape
+    detail = "a quotient passes a scale of the dividend, not a shift"
+    if same_shape and not view.is_known(0):
+        return Commute(shift_blocked=Reason.ACTIVATION_SHIFT, detail=detail)
     return Opaque(Reason.ACTIVATION, "division by a computed value")
 
 

@@ -281,13 +281,9 @@ def depth(view: NodeView) -> Transfer:
     n, c, h, w = shape[0], shape[1], shape[2], shape[3]
     square = (block, block)
     if view.op_type == "SpaceToDepth":
+        rows, columns = (d // block if isinstance(d, int) else None for d in (h, w))
         split = Regroup(
-            (
-                Segment((n,), (n,)),
-                Segment((c,), (c,)),
-                Segment((h,), (None, block)),
-                Segment((w,), (None, block)),
-            )
+            (_same(n), _same(c), Segment((h,), (rows, block)), Segment((w,), (columns, block)))
         )
         order = Permute((0, 3, 5, 1, 2, 4))
         merged: tuple[Dim, ...] = (*square, c)
@@ -300,14 +296,14 @@ def depth(view: NodeView) -> Transfer:
         order = Permute((0, 1, 4, 2, 5, 3) if column_row else (0, 3, 4, 1, 5, 2))
         join = Regroup(
             (
-                Segment((n,), (n,)),
-                Segment((inner,), (inner,)),
-                Segment((h, block), (None,)),
-                Segment((w, block), (None,)),
+                _same(n),
+                _same(inner),
+                Segment((h, block), (_product((h, block)),)),
+                Segment((w, block), (_product((w, block)),)),
             )
         )
         return Commute(Chain((split, order, join)))
-    join = Regroup((_same(n), Segment(merged, (total,)), _same(None), _same(None)))
+    join = Regroup((_same(n), Segment(merged, (total,)), _same(rows), _same(columns)))
     return Commute(Chain((split, order, join)))
 
 
