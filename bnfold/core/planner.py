@@ -13,7 +13,7 @@ ops. A placement is taken only if it leaves less than there was, so planning end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
@@ -29,6 +29,7 @@ from bnfold.core.walk import Stopped, Walker
 
 MAX_ROUNDS = 20
 Cost = tuple[float, int, int]
+DIRECTIONS = (Direction.BACKWARD, Direction.FORWARD)
 
 
 def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
@@ -114,7 +115,7 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
             _carry_out(state, walker, unit, placement)
         except Stopped as stopped:
             if index < 2:
-                refusals.append(stopped.refusal)
+                refusals.append(_going(stopped.refusal, DIRECTIONS[index]))
             continue
         cost = _cost(state)
         state.rollback(mark)
@@ -142,6 +143,13 @@ def _record(
     for op in dict.fromkeys(ops):
         earlier = outcomes[op].into if op in outcomes else ()
         outcomes[op] = Outcome(refusals, tuple(dict.fromkeys((*earlier, *taken))))
+
+
+def _going(refusal: Refusal, direction: Direction) -> Refusal:
+    """A forward walk may end backward, at the other operand of a product: it is still forward."""
+    if refusal.direction is Direction.HERE:
+        return refusal
+    return replace(refusal, direction=direction)
 
 
 def _cost(state: State) -> Cost:
