@@ -179,7 +179,7 @@ def to_markdown(trials: Sequence[Trial], environment: dict[str, str], seconds: f
         f" {pairs[0]} to {pairs[-1]} launches, {CONFIDENCE:.0%} intervals. Machine: {machine}.",
         "",
         f"A model against itself, {figures['comparisons with itself']} times:"
-        f" **{figures['false alarms']} false alarms**; at most"
+        f" **{figures['false alarms']} of them with a false alarm**; at most"
         f" {figures['false alarms that chance allows']} are what a rate of"
         f" {1 - CONFIDENCE:.0%} explains. The bare interval, without the A/A control, excludes 1 in"
         f" {figures['intervals that exclude 1']}. Median resolution:"
