@@ -6,6 +6,7 @@ without it.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,9 @@ def _convert(inputs: Any, outputs: Any) -> onnx.ModelProto:
 
 
 def _start(shape: tuple[int | None, ...], **options: Any) -> Any:
+    # TensorFlow reads these once, when it is imported.
+    for name, value in (("TF_CPP_MIN_LOG_LEVEL", "3"), ("CUDA_VISIBLE_DEVICES", "-1")):
+        os.environ.setdefault(name, value)
     import keras
 
     keras.backend.clear_session()

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.bench.environment import cpu_count, describe_machine, load_average
+from bnfold.bench.environment import (
+    available_memory,
+    cpu_count,
+    describe_machine,
+    load_average,
+)
 from bnfold.bench.flops import estimate_flops
 from bnfold.bench.inputs import Feeds, given_feeds, make_feeds, slots_of
 from bnfold.bench.lockstep import Entrant, Field, Launch, Setting, run_launches
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 MODES = ("ENABLE_ALL", "ENABLE_LAYOUT", "ENABLE_EXTENDED", "ENABLE_BASIC", "DISABLE_ALL")
 #: Above this many bytes of constants a temporary model gets external data (protobuf ends at 2 GB).
 EXTERNAL_DATA_BYTES = 1 << 30
+#: Memory of a session per byte of constants: the runtime keeps a second, packed copy of kernels.
+SESSION_BYTES_PER_BYTE = 2
 _BASELINE, _CONTROL, _CANDIDATE = 0, 1, 2
 
 
@@ -88,8 +95,10 @@ def benchmark_models(
     environment = describe_machine()
     with tempfile.TemporaryDirectory(prefix="bnfold-bench-") as name:
         folder = Path(name)
-        first = _put_on_disk(original, folder / "original.onnx")
-        second = _put_on_disk(folded, folder / "folded.onnx")
+        models = _open(original), _open(folded)
+        _check_memory(*models)
+        first = _put_on_disk(models[0], original, folder / "original.onnx")
+        second = _put_on_disk(models[1], folded, folder / "folded.onnx")
         feeds = _choose_feeds(first.model, second.model, batches, inputs, dims or {}, seed)
         run_folder = folder / "run"
         run_folder.mkdir()
@@ -153,25 +162,53 @@ def _check_options(
         raise InputError(f"the confidence must lie between 0 and 1, not {confidence}")
 
 
-def _put_on_disk(model: ir.Model | Path, target: Path) -> _OnDisk:
+def _open(model: ir.Model | Path) -> ir.Model:
     import onnx_ir as ir
 
-    if isinstance(model, Path):
-        path = model.resolve()
-        model = ir.load(path)
+    return ir.load(model) if isinstance(model, Path) else model
+
+
+def _constants(model: ir.Model) -> list[ir.TensorProtocol]:
+    return [
+        value.const_value
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    ]
+
+
+def _constant_bytes(model: ir.Model) -> int:
+    return sum(tensor.nbytes for tensor in _constants(model))
+
+
+def _check_memory(original: ir.Model, folded: ir.Model) -> None:
+    """Refuse what would drive the machine into swapping: such figures would mean nothing."""
+    needed = 2 * _constant_bytes(original) + _constant_bytes(folded)
+    needed *= SESSION_BYTES_PER_BYTE
+    available = available_memory()
+    if available is not None and needed > available:
+        raise BnfoldError(
+            f"latency cannot be measured here: three sessions need about {needed / 2**30:.1f} GiB"
+            f" of memory and {available / 2**30:.1f} GiB are free"
+        )
+
+
+def _put_on_disk(model: ir.Model, source: ir.Model | Path, target: Path) -> _OnDisk:
+    import onnx_ir as ir
+
+    path = target
+    if isinstance(source, Path):
+        path = source.resolve()
     else:
-        path = target
-        tensors = [
-            value.const_value
-            for graph in model.graphs()
-            for value in graph.initializers.values()
-            if value.const_value is not None
-        ]
-        external = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
-        large = sum(tensor.nbytes for tensor in tensors) > EXTERNAL_DATA_BYTES
+        external = any(isinstance(tensor, ir.ExternalTensor) for tensor in _constants(model))
+        large = _constant_bytes(model) > EXTERNAL_DATA_BYTES
         # References to external data are relative, so they would not hold in another folder.
         data = f"{target.name}.data" if external or large else None
-        ir.save(model, path, external_data=data)
+        try:
+            ir.save(model, path, external_data=data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BnfoldError(f"cannot write a temporary copy of the model: {reason}") from error
     nodes = sum(1 for _ in model.graph.all_nodes())
     return _OnDisk(model, path, _size(model, path), nodes)
 
@@ -185,10 +222,7 @@ def _size(model: ir.Model, path: Path) -> int:
     if data.exists():
         return size + data.stat().st_size
     outside = {
-        Path(tensor.path)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if isinstance(tensor := value.const_value, ir.ExternalTensor)
+        Path(tensor.path) for tensor in _constants(model) if isinstance(tensor, ir.ExternalTensor)
     }
     return size + sum(file.stat().st_size for file in outside if file.exists())
 

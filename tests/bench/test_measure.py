@@ -114,6 +114,27 @@ def test_a_large_model_is_written_with_external_data(
     assert result.baseline_bytes > 64 * 64 * 4
 
 
+def test_what_does_not_fit_into_memory_is_not_begun(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Three sessions, each with 8x8 + 5x8 floats twice over.
+    needed = 3 * 2 * (64 + 40) * 4
+    monkeypatch.setattr(measure, "available_memory", lambda: needed - 1)
+    with pytest.raises(BnfoldError, match="three sessions need about"):
+        benchmark_models(build(), build(), budget_seconds=0.1)
+    monkeypatch.setattr(measure, "available_memory", lambda: needed)
+    assert benchmark_models(build(), build(), budget_seconds=0.1).comparisons
+
+
+def test_a_full_disk_is_one_line(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ir, "save", full)
+    with pytest.raises(BnfoldError, match="temporary copy of the model: No space left"):
+        benchmark_models(build(), build(), budget_seconds=0.1)
+
+
 def test_given_inputs_set_the_batch(build: Builder) -> None:
     array = np.ones((6, 8), np.float32)
     result = benchmark_models(build(), build(), inputs={"x": array}, budget_seconds=0.1)
