@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -31,9 +32,7 @@ Hook = Callable[[str, Array], Array]
 
 logger = logging.getLogger(__name__)
 
-LOW_FLOATS = frozenset(
-    np.dtype(t) for t in (np.float16, np.float32, ml_dtypes.bfloat16)
-)
+LOW_FLOATS = frozenset(np.dtype(t) for t in (np.float16, np.float32, ml_dtypes.bfloat16))
 _FLOAT_TYPES = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
@@ -76,15 +75,14 @@ class _Cast(OpRun):
 
     def _run(self, x: Array, like: Array | None = None, **attributes: Any) -> tuple[Array]:
         to = int(
-            attributes["to"]
-            if like is None
-            else onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
+            attributes["to"] if like is None else onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
         )
         if to in _FLOAT_TYPES or to == onnx.TensorProto.DOUBLE:
             return (x.astype(np.float64),)
         from onnx.reference.ops.op_cast import cast_to
 
-        return (cast_to(x, onnx.TensorProto.DataType.ValueType(to), bool(attributes.get("saturate", True))),)
+        target = onnx.TensorProto.DataType.ValueType(to)
+        return (cast_to(x, target, bool(attributes.get("saturate", True))),)
 
 
 _CLASSES: dict[tuple[str, str], type[OpRun]] = {
@@ -203,6 +201,45 @@ class _Evaluator(ReferenceEvaluator):
             results[name] = as_float64(value)
 
 
+@dataclass(frozen=True)
+class NodeCall:
+    """A node that was just evaluated.
+
+    Attributes:
+        op_type, domain: of the node.
+        input_names, output_names: names of its values, "" where left out.
+        inputs, outputs: the arrays, None where left out.
+        attributes: plain values by name.
+        evaluate: the same op on other arrays.
+    """
+
+    op_type: str
+    domain: str
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    attributes: Mapping[str, Any]
+    evaluate: Callable[..., tuple[Any, ...]]
+
+
+def _call_of(node: _Node, results: Mapping[str, Any]) -> NodeCall:
+    return NodeCall(
+        op_type=node.op_type,
+        domain=node.onnx_node.domain,
+        input_names=tuple(node.input),
+        output_names=tuple(node.output),
+        inputs=tuple(results.get(name) for name in node.input),
+        outputs=tuple(results.get(name) for name in node.output if name),
+        attributes={
+            a.name: onnx.helper.get_attribute_value(a)
+            for a in node.onnx_node.attribute
+            if not a.ref_attr_name
+        },
+        evaluate=node.run,
+    )
+
+
 class Float64Model:
     """A model ready to be evaluated in float64.
 
@@ -245,6 +282,7 @@ class Float64Model:
         *,
         constant: Hook | None = None,
         value: Hook | None = None,
+        visit: Callable[[NodeCall], None] | None = None,
         deadline: float | None = None,
     ) -> dict[str, Array]:
         """The outputs, by name, in float64 where they are floating point.
@@ -253,6 +291,7 @@ class Float64Model:
             feeds: the inputs; floating point ones are converted.
             constant: sees each constant (name, array) when it is used and may replace it.
             value: sees each computed value likewise.
+            visit: sees each node with its inputs and outputs.
             deadline: on the clock of `time.monotonic`.
 
         Raises:
@@ -272,6 +311,8 @@ class Float64Model:
                     for name in node.output:
                         if name and isinstance(results.get(name), np.ndarray):
                             results[name] = hook(name, results[name])
+                if visit is not None:
+                    visit(_call_of(node, results))
                 for name in self._last_use.get(index, ()):
                     results.pop(name, None)
         self._fetch(self.outputs, results, constant)

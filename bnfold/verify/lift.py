@@ -54,6 +54,9 @@ def lift_to_float64(model: ir.Model) -> ir.Model:
     Raises:
         NotLiftableError: if an op draws random numbers.
     """
+    random = random_op(model)
+    if random:
+        raise NotLiftableError(f"{random}, so no two runs can be compared.")
     lifted = model.clone()
     graphs: list[ir.Graph | ir.Function] = [lifted.graph, *lifted.functions.values()]
     for graph in graphs:
@@ -66,6 +69,17 @@ def lift_to_float64(model: ir.Model) -> ir.Model:
             for value in (*inner.inputs, *inner.outputs, *inner.initializers.values()):
                 _lift_value(value)
     return lifted
+
+
+def random_op(model: ir.Model) -> str:
+    """Why two runs of the model differ: the op that draws random numbers; "" if none does."""
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        for node in graph.all_nodes():
+            if node.domain in ("", "ai.onnx") and node.op_type in _RANDOM:
+                label = node.name or node.outputs[0].name
+                return f"{node.op_type} '{label}' draws random numbers"
+    return ""
 
 
 def _lift_value(value: ir.Value) -> None:
@@ -107,11 +121,6 @@ def _converter(tensor: ir.TensorProtocol) -> Callable[[], ir.TensorProtocol]:
 
 
 def _lift_node(node: ir.Node) -> None:
-    if node.domain in ("", "ai.onnx") and node.op_type in _RANDOM:
-        raise NotLiftableError(
-            f"{node.op_type} '{node.name or node.outputs[0].name}' draws random numbers, so two "
-            "runs cannot be compared"
-        )
     for output in node.outputs:
         _lift_value(output)
     for attribute in list(_lifted_attributes(node)):

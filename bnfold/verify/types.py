@@ -60,6 +60,14 @@ class OutputComparison:
         max_abs: largest absolute difference, original against folded.
         rmse_original, rmse_folded: distance of each from the float64 reference.
         argmax_agreement: share of rows with the same argmax, None where that has no meaning.
+        where: index of the element with the largest difference, "" where there is none.
+        ratio: rmse_folded / rmse_original, None where either is unknown or the latter zero.
+        bound: what rmse_folded must not exceed, None where there is no float64 reference.
+        bound_source: where the bound comes from, one line.
+        size: root mean square of the output itself.
+        ulp_median, ulp_99, ulp_max: distance of folded from original in units of the last place,
+            the first two rounded up to a power of two; None for other than floating point.
+        passed: whether the folded model's error stays within the bound; None if not judged.
     """
 
     name: str
@@ -67,6 +75,91 @@ class OutputComparison:
     rmse_original: float | None
     rmse_folded: float | None
     argmax_agreement: float | None
+    where: str = ""
+    ratio: float | None = None
+    bound: float | None = None
+    bound_source: str = ""
+    size: float = 0.0
+    ulp_median: float | None = None
+    ulp_99: float | None = None
+    ulp_max: float | None = None
+    passed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How small an error the run would have caught, and what it has not seen.
+
+    Attributes:
+        column_error: one kernel column scaled by 1 + this would have failed the float64 check, for
+            every column that was tried and reaches an output; None if none was tried.
+        columns: how many columns were tried, spread over all kernels.
+        unseen: how many of them reach no output on these inputs.
+        kernels: how many kernels they were spread over.
+        weakest: the kernel whose column is hardest to see.
+        activation_channels: channels that run into an activation with a kink.
+        both_signs: how many of these saw values of both signs.
+    """
+
+    column_error: float | None
+    columns: int
+    unseen: int
+    kernels: int
+    weakest: str = ""
+    activation_channels: int = 0
+    both_signs: int = 0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted fault.
+
+    Attributes:
+        kind: "column", "shift", "epsilon", "channels", "relu", "border" or "axis".
+        op: the op that it was planted in.
+        detail: what was changed, one line.
+        caught: whether some check failed.
+        by: the code of the first check that failed, "" if none did.
+        below_noise: whether its effect on the outputs is smaller than rounding's, so that nothing
+            could tell it from a correct model.
+    """
+
+    kind: str
+    op: str
+    detail: str
+    caught: bool
+    by: str = ""
+    below_noise: bool = False
+
+
+@dataclass(frozen=True)
+class MutationTest:
+    """Faults planted on purpose, and how many the verification caught.
+
+    Attributes:
+        mutants: in the order they were planted.
+        seed: of the choice of faults.
+        seconds: wall time.
+    """
+
+    mutants: tuple[Mutant, ...]
+    seed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def caught(self) -> int:
+        """How many were caught."""
+        return sum(mutant.caught for mutant in self.mutants)
+
+    @property
+    def below_noise(self) -> int:
+        """How many were not caught because their effect is below the rounding noise."""
+        return sum(mutant.below_noise and not mutant.caught for mutant in self.mutants)
+
+    @property
+    def missed(self) -> int:
+        """How many were neither caught nor below the noise."""
+        return len(self.mutants) - self.caught - self.below_noise
 
 
 @dataclass(frozen=True)
@@ -80,6 +173,10 @@ class Verification:
         seed: seed of the generated inputs.
         seconds: wall time.
         counterexample: file with the offending inputs, where one was saved.
+        difference: the first op where the models differ, in words, "" where they do not.
+        strength: how small an error would have been caught, None if not measured.
+        mutation: faults planted on purpose, None if not asked for.
+        notes: what was skipped or cut short and why, for people.
     """
 
     checks: tuple[Check, ...]
@@ -88,9 +185,14 @@ class Verification:
     seed: int = 0
     seconds: float = 0.0
     counterexample: Path | None = None
+    difference: str = ""
+    strength: Strength | None = None
+    mutation: MutationTest | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """True when at least one check passed and none failed."""
-        statuses = [check.status for check in self.checks]
-        return Status.PASSED in statuses and Status.FAILED not in statuses
+        """True when no check failed and at least one beside the interface passed."""
+        passed = {check.kind for check in self.checks if check.status is Status.PASSED}
+        failed = any(check.status is Status.FAILED for check in self.checks)
+        return not failed and bool(passed - {CheckKind.INTERFACE})

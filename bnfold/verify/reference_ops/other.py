@@ -120,9 +120,7 @@ def _spread(parameter: Array, shape: tuple[int, ...], axis: int, block: int) -> 
         return parameter.reshape(())
     axis %= len(shape)
     if block:
-        return np.repeat(parameter, block, axis=axis)[
-            tuple(slice(0, n) for n in shape[: axis + 1])
-        ]
+        return np.repeat(parameter, block, axis=axis)[tuple(slice(0, n) for n in shape[: axis + 1])]
     return parameter.reshape([-1 if a == axis else 1 for a in range(len(shape))])
 
 

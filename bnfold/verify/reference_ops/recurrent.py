@@ -141,9 +141,7 @@ def _run(call: Call, gates: int, defaults: tuple[str, ...], step: Step) -> list[
         cs.append(c)
     results = [np.stack(ys, axis=1), np.stack(hs), np.stack(cs)]
     if call.get("layout", 0):
-        results = [results[0].transpose(2, 0, 1, 3)] + [
-            part.swapaxes(0, 1) for part in results[1:]
-        ]
+        results = [results[0].transpose(2, 0, 1, 3)] + [part.swapaxes(0, 1) for part in results[1:]]
     return results
 
 

@@ -1,0 +1,170 @@
+"""Are two models equivalent? Asks every question that applies and gathers the checks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bnfold.core.errors import InputError
+from bnfold.verify.explain import explain, save_counterexample
+from bnfold.verify.inputs import Feed, generate_inputs, load_inputs
+from bnfold.verify.interface import check_interface
+from bnfold.verify.local import check_local
+from bnfold.verify.prepare import Prepared, prepare
+from bnfold.verify.proofs import proof_checks
+from bnfold.verify.sampling import Reference, Samples, sample
+from bnfold.verify.strength import SignWatch, measure_strength
+from bnfold.verify.types import Check, CheckKind, Status, Strength, Verification
+from bnfold.verify.verdicts import (
+    algebra_checks,
+    compare_outputs,
+    end_to_end_checks,
+    keras_checks,
+    skipped,
+)
+
+# Up to which share of the time budget the samples and the local checks may go.
+_SAMPLES_UNTIL = 0.65
+_LOCAL_UNTIL = 0.85
+
+
+def verify_models(
+    original: ir.Model,
+    folded: ir.Model,
+    *,
+    inputs: object | None = None,
+    samples: int = 64,
+    seed: int = 0,
+    budget_seconds: float = 30.0,
+    lifted: tuple[ir.Model, ir.Model] | None = None,
+    reference: Reference | None = None,
+    counterexample: str | Path | None = None,
+) -> Verification:
+    """Check that `folded` computes what `original` does.
+
+    The checks, in order: the interface; the weights and the algebra, proved where they can be; the
+    algebra in float64 on samples; the rounding of each rewritten part; end to end in onnxruntime;
+    Keras itself. What cannot be asked is skipped with the reason.
+
+    Args:
+        original, folded: the models; neither is changed.
+        inputs: whatever `inputs.load_inputs` takes; None generates them from the interface.
+        samples: rows to generate.
+        seed: of everything random.
+        budget_seconds: wall time to aim at. One input is run in the runtime however long it takes;
+            float64 evaluation is given up when one row takes longer than the budget.
+        lifted: the original in float64 and the folded model with unrounded float64 constants; then
+            the algebra is checked to float64's own rounding.
+        reference: runs Keras on the inputs in the model's order.
+        counterexample: where to save the offending inputs (.npz) if a check fails on inputs.
+
+    Raises:
+        InputError: if the given inputs cannot be used.
+        OutputError: if the offending inputs cannot be written.
+    """
+    start = time.monotonic()
+    interface = check_interface(original, folded)
+    if any(check.status is Status.FAILED for check in interface):
+        kinds = (CheckKind.WEIGHTS, CheckKind.ALGEBRA, CheckKind.LOCAL, CheckKind.END_TO_END)
+        rest = [skipped(kind, "the interfaces differ") for kind in kinds]
+        took = time.monotonic() - start
+        return Verification((*interface, *rest), seed=seed, seconds=took)
+    proof = proof_checks(original, folded)
+    prepared = prepare(original, folded, lifted, reference)
+    notes = list(prepared.notes)
+    feeds = _feeds(prepared, inputs, samples, seed, notes)
+    watch = SignWatch.of(original)
+    seen = _sampled(prepared, feeds, seed, start + _SAMPLES_UNTIL * budget_seconds, watch, notes)
+    checks: list[Check] = [
+        *interface,
+        *proof,
+        *algebra_checks(seen, exact=lifted is not None),
+        check_local(prepared, feeds, seed=seed, deadline=start + _LOCAL_UNTIL * budget_seconds),
+        *end_to_end_checks(seen),
+        *keras_checks(seen, asked=reference is not None),
+    ]
+    failed = any(check.status is Status.FAILED for check in checks)
+    return Verification(
+        checks=tuple(checks),
+        outputs=compare_outputs(seen),
+        samples=seen.rows,
+        seed=seed,
+        counterexample=save_counterexample(seen, feeds, counterexample) if failed else None,
+        difference=explain(prepared, seen, feeds, seed=seed) if failed and feeds else "",
+        strength=(
+            None
+            if failed
+            else _strength(prepared, seen, feeds, watch, seed, start + budget_seconds)
+        ),
+        notes=tuple(notes),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _feeds(
+    prepared: Prepared, inputs: object | None, samples: int, seed: int, notes: list[str]
+) -> list[Feed]:
+    if inputs is not None:
+        return load_inputs(inputs, prepared.original)
+    try:
+        return generate_inputs(prepared.original, samples=samples, seed=seed, accepts=prepared.runs)
+    except InputError as error:
+        notes.append(str(error))
+        return []
+
+
+def _sampled(
+    prepared: Prepared,
+    feeds: Sequence[Feed],
+    seed: int,
+    deadline: float,
+    watch: SignWatch,
+    notes: list[str],
+) -> Samples:
+    """Run the samples; what was cut short is noted."""
+    outputs = [value.name or "" for value in prepared.original.graph.outputs]
+    seen = sample(
+        prepared.runners,
+        feeds,
+        list(dict.fromkeys(outputs)),
+        seed=seed,
+        deadline=deadline,
+        observe=watch.see,
+        known=(prepared.float64_reason, prepared.runtime_reason, prepared.runtime_fault),
+    )
+    if seen.feeds < seen.total_feeds and not seen.runtime_fault:
+        notes.append(f"{seen.feeds} of {seen.total_feeds} inputs were run within the time budget.")
+    if not feeds:
+        return seen
+    if prepared.runners.original is not None and prepared.runners.original.in_float32:
+        ops = ", ".join(prepared.runners.original.in_float32[:4])
+        notes.append(f"Known to onnxruntime alone, hence in float32 in the reference: {ops}.")
+    lost = sum(tally.not_finite for tally in seen.tallies.values())
+    if lost:
+        notes.append(f"{lost} elements of the original's results are not finite; not compared.")
+    return seen
+
+
+def _strength(
+    prepared: Prepared,
+    seen: Samples,
+    feeds: Sequence[Feed],
+    watch: SignWatch,
+    seed: int,
+    deadline: float,
+) -> Strength | None:
+    if not feeds or seen.float64_reason or prepared.runners.stored is None:
+        return None
+    feed = feeds[min(1, seen.feeds - 1)]
+    return measure_strength(
+        prepared.runners.stored,
+        prepared.folded,
+        seen,
+        feed,
+        watch,
+        seed=seed,
+        deadline=deadline,
+    )
