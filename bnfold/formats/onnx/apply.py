@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -94,13 +95,14 @@ def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.M
     return result
 
 
-def _all_names(model: ir.Model) -> set[str]:
-    names: set[str] = set()
+def _all_names(model: ir.Model) -> Counter[str]:
+    """How often each name is defined: the same one may stand in two graphs."""
+    names: Counter[str] = Counter()
     for scope in scopes(model):
         graph = scope.graph
         names.update(v.name or "" for v in graph.inputs)
         if isinstance(graph, ir.Graph):
-            names.update(graph.initializers)
+            names.update(graph.initializers.keys())
         for node in graph:
             names.update(v.name or "" for v in node.outputs)
     return names
@@ -119,7 +121,7 @@ class _New:
 class _Editor:
     """Changes one graph: first everything is computed from the old constants, then written."""
 
-    def __init__(self, scope: Scope, part: GraphPlan, names: set[str], double: bool) -> None:
+    def __init__(self, scope: Scope, part: GraphPlan, names: Counter[str], double: bool) -> None:
         self.scope = scope
         self.part = part
         self.names = names
@@ -146,7 +148,7 @@ class _Editor:
         for use, affine in self.part.plan.edits.items():
             node = self._node(use.op)
             old = node.inputs[use.operand] if use.operand < len(node.inputs) else None
-            if old is None or not old.name:
+            if old is None or not old.name or _is_ignored(node, use.operand):
                 self._check(use, np.zeros(()), affine, self._dtype(use.op), None, "bias")
             else:
                 self._edit(use, affine, old)
@@ -226,11 +228,12 @@ class _Editor:
             if use.operand < 0:
                 replaced += self._rewrite(use.op, new)
                 continue
-            if new.old is not None:
-                replaced.append(new.old)
             value = self._constant(new, node)
             if use.operand >= len(node.inputs):
                 node.resize_inputs(use.operand + 1)
+            before = node.inputs[use.operand]
+            if before is not None:
+                replaced.append(before)
             node.replace_input_with(use.operand, value)
             if new.old is None:
                 _take_bias(node)
@@ -309,7 +312,7 @@ class _Editor:
         while name in self.names:
             count += 1
             name = f"{stem}_{count}"
-        self.names.add(name)
+        self.names[name] += 1
         return name
 
     def _drop_dead(self, values: Iterable[ir.Value]) -> None:
@@ -342,7 +345,7 @@ class _Editor:
                 continue
             node = self._node(use.op)
             value = node.inputs[use.operand]
-            if value is None or value.name == old or self._taken(old):
+            if value is None or value.name == old or self.names[old] > 1:
                 continue
             del graph.initializers[value.name or ""]
             value.name = old
@@ -350,10 +353,10 @@ class _Editor:
                 value.const_value.name = old
             graph.register_initializer(value)
 
-    def _taken(self, name: str) -> bool:
-        return any(v.name == name for node in self.scope.graph for v in node.outputs) or any(
-            v.name == name for v in self.scope.graph.inputs
-        )
+def _is_ignored(node: ir.Node, operand: int) -> bool:
+    """Whether the op multiplies the operand by zero: a Gemm with beta = 0 has no bias."""
+    beta = node.attributes.get("beta")
+    return operand == 2 and node.op_type == "Gemm" and beta is not None and beta.as_float() == 0.0
 
 
 def _take_bias(node: ir.Node) -> None:
