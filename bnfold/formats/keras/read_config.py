@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,7 +183,7 @@ def _parse_sequential(
         parsed.insert(0, first)
     layers = _by_name(name, parsed)
     calls = [Call(parsed[0].name)]
-    for before, layer in zip(parsed, parsed[1:], strict=False):
+    for before, layer in itertools.pairwise(parsed):
         calls.append(Call(layer.name, 0, (TensorRef(before.name),)))
     first_ref, last_ref = TensorRef(parsed[0].name), TensorRef(parsed[-1].name)
     return KerasGraph(

@@ -1,0 +1,120 @@
+"""Making ONNX nodes and constants: names, labels, shapes and types in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.convert.direct.tensor import Dim
+from bnfold.formats.keras.graph import AnyArray, float_dtype
+
+Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Graph
+_SHARED_BYTES = 64
+
+
+class Emitter:
+    """The ONNX graph under construction.
+
+    Args:
+        opset: version of the default operator set.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.nodes: list[ir.Node] = []
+        self.initializers: list[ir.Value] = []
+        self.labels: dict[str, str] = {}
+        self._names: dict[str, int] = {}
+        self._small: dict[tuple[Any, ...], ir.Value] = {}
+
+    def unique(self, name: str) -> str:
+        """A name that nothing else has: ``name``, or with a number behind it."""
+        count = self._names.get(name)
+        self._names[name] = 0 if count is None else count + 1
+        return name if count is None else self.unique(f"{name}_{count + 1}")
+
+    def fresh_dim(self) -> str:
+        """The name of a size that nothing else is known to have."""
+        return self.unique("dim")
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        outputs: Sequence[tuple[str, Sequence[Dim]] | None],
+        *,
+        label: str,
+        name: str = "",
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> list[ir.Value]:
+        """Append a node.
+
+        Args:
+            op: operator of the default domain.
+            inputs: None for an absent operand.
+            outputs: dtype and shape of each; None for one that is not wanted.
+            label: path of the layer, "encoder/bn_1"; it becomes part of the name.
+            name: what follows in the name; the op's by default.
+            attributes: plain values; None values are left out.
+        """
+        full = self.unique(f"{label}/{name or op}" if label else name or op)
+        attrs = [
+            ir.convenience.convert_attribute(
+                key, list(value) if isinstance(value, tuple) else value
+            )
+            for key, value in (attributes or {}).items()
+            if value is not None
+        ]
+        last = max((i for i, value in enumerate(inputs) if value is not None), default=-1)
+        values = [
+            ir.Value(name="")
+            if made is None
+            else ir.Value(
+                name=f"{full}:{index}",
+                type=ir.TensorType(onnx_type(made[0])),
+                shape=ir.Shape(made[1]),
+            )
+            for index, made in enumerate(outputs)
+        ]
+        node = ir.Node("", op, inputs[: last + 1], attrs, outputs=values, name=full)
+        self.nodes.append(node)
+        if label:
+            self.labels[full] = label
+        return list(node.outputs)
+
+    def constant(self, array: AnyArray, name: str) -> ir.Value:
+        """A constant; small ones without a telling value are made once only."""
+        array = np.asarray(array)
+        key = None
+        if array.nbytes <= _SHARED_BYTES and array.dtype.kind in "iub":
+            key = (array.shape, array.dtype.str, array.tobytes())
+            if key in self._small:
+                return self._small[key]
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        full = self.unique(name)
+        tensor = ir.Tensor(array, dtype=onnx_type(array.dtype.name), name=full)
+        value = ir.Value(
+            name=full,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        self.initializers.append(value)
+        if key is not None:
+            self._small[key] = value
+        return value
+
+    def integers(self, values: Sequence[int], name: str) -> ir.Value:
+        """A one-dimensional int64 constant."""
+        return self.constant(np.asarray(values, dtype=np.int64), name)
+
+
+def onnx_type(dtype: str) -> ir.DataType:
+    """ONNX's element type of a dtype's name."""
+    if dtype == "string":
+        return ir.DataType.STRING
+    return ir.DataType.from_numpy(float_dtype(dtype))

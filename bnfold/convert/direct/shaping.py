@@ -1,0 +1,255 @@
+"""Layers that move elements, pool, pad, crop, repeat or pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnfold.convert.direct.convolutions import (
+    Window,
+    channels_of,
+    is_channels_first,
+    keras_shape,
+    space_of,
+    spatial_form,
+    tuple_of,
+)
+from bnfold.convert.direct.layout import flatten, reshape, transpose, unsqueeze, value
+from bnfold.convert.direct.ops import elementwise, pad, reduce, slices
+from bnfold.convert.direct.site import Site
+from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain, size
+
+_DIMENSIONS = {"1D": 1, "2D": 2, "3D": 3}
+
+
+def dimensions(site: Site) -> int:
+    """How many spatial axes the layer's class speaks of."""
+    return next(n for text, n in _DIMENSIONS.items() if text in site.layer.class_name)
+
+
+def identity(site: Site) -> Tensor:
+    """Layers that do nothing at inference: Dropout and its kin."""
+    return site.input
+
+
+def random_only(site: Site) -> Tensor:
+    """Layers that do nothing at inference, unless they are called as in training."""
+    training = site.argument(1, "training")
+    rate = site.config.get("rate", 1)
+    if training is True and rate:
+        raise site.unsupported("is called with training=True, so its result is random")
+    return site.input
+
+
+def flatten_layer(site: Site) -> Tensor:
+    """Flatten."""
+    x = site.input
+    if is_channels_first(site) and x.rank > 2:
+        # Keras moves the channels last before it flattens.
+        x = transpose(site, x, (0, *range(2, x.rank), 1))
+    return flatten(site, x)
+
+
+def reshape_layer(site: Site) -> Tensor:
+    """Reshape; one size may be -1."""
+    x = site.input
+    target = [-1 if one is None else int(one) for one in site.config["target_shape"]]
+    return reshape(site, x, (x.shape[0], *filled(site, x.shape[1:], target)))
+
+
+def filled(site: Site, shape: Sequence[Dim], target: Sequence[int]) -> tuple[Dim, ...]:
+    """The target of a reshape with its -1 replaced by what is left, a name where that is free."""
+    if -1 not in target:
+        return tuple(target)
+    total = size(shape)
+    rest = int(np.prod([one for one in target if one != -1], dtype=np.int64))
+    if total is not None and rest:
+        missing: Dim = total // rest
+    else:
+        free = [one for one in shape if not isinstance(one, int)]
+        known = int(np.prod([one for one in shape if isinstance(one, int)], dtype=np.int64))
+        same = len(free) == 1 and known == rest
+        missing = free[0] if same else site.emitter.fresh_dim()
+    return tuple(missing if one == -1 else one for one in target)
+
+
+def permute_layer(site: Site) -> Tensor:
+    """Permute: axes counted from 1, the batch stays."""
+    dims = [int(one) for one in site.config["dims"]]
+    return transpose(site, site.input, (0, *dims))
+
+
+def repeat_vector(site: Site) -> Tensor:
+    """RepeatVector: [batch, n] to [batch, times, n]."""
+    x = site.input
+    times = int(site.config["n"])
+    wide = unsqueeze(site, x, [1])
+    shape = (x.shape[0], times, x.shape[1])
+    made = site.node(
+        "Tile",
+        [value(site, wide, plain(3)), site.integers([1, times, 1], "repeats")],
+        (x.dtype, shape),
+    )
+    return Tensor(shape, x.dtype, {plain(3): made})
+
+
+def pooling(op: str) -> Callable[[Site], Tensor]:
+    """MaxPooling or AveragePooling of 1 to 3 axes."""
+
+    def emit(site: Site) -> Tensor:
+        x = site.input
+        count = dimensions(site)
+        config = site.config
+        kernel = tuple_of(config["pool_size"], count)
+        strides = config.get("strides")
+        window = Window(
+            kernel,
+            kernel if strides is None else tuple_of(strides, count),
+            (1,) * count,
+            str(config.get("padding", "valid")).lower(),
+        )
+        if x.rank != count + 2 or window.padding not in ("valid", "same"):
+            raise site.unsupported("pools in a way that has no rule")
+        form = spatial_form(site, x.rank)
+        space = space_of(site, x.shape)
+        shape = keras_shape(
+            site, x.shape[0], channels_of(site, x.shape), window.result(site, space)
+        )
+        made = site.node(
+            op,
+            [value(site, x, form)],
+            (x.dtype, permuted(shape, form)),
+            kernel_shape=list(kernel),
+            **window.attributes(space),
+        )
+        return Tensor(shape, x.dtype, {form: made})
+
+    return emit
+
+
+def global_pooling(op: str, reduction: str) -> Callable[[Site], Tensor]:
+    """GlobalMaxPooling or GlobalAveragePooling."""
+
+    def emit(site: Site) -> Tensor:
+        x = site.input
+        count = dimensions(site)
+        if x.rank != count + 2:
+            raise site.unsupported(f"is given a value with {x.rank} axes")
+        if x.mask is not None and reduction == "ReduceMean":
+            return _masked_mean(site, x)
+        axes = range(2, x.rank) if is_channels_first(site) else range(1, x.rank - 1)
+        keepdims = bool(site.config.get("keepdims"))
+        form = spatial_form(site, x.rank)
+        if x.form != form:
+            return reduce(site, reduction, x, list(axes), keepdims)
+        ones = keras_shape(site, x.shape[0], channels_of(site, x.shape), (1,) * count)
+        made = site.node(op, [value(site, x, form)], (x.dtype, permuted(ones, form)))
+        y = Tensor(ones, x.dtype, {form: made})
+        if keepdims:
+            return y
+        return flatten(site, y)
+
+    return emit
+
+
+def _masked_mean(site: Site, x: Tensor) -> Tensor:
+    """GlobalAveragePooling1D over the timesteps that count."""
+    from bnfold.convert.direct.masks import weights
+
+    if is_channels_first(site):
+        raise site.unsupported("averages masked channels-first values")
+    keep = bool(site.config.get("keepdims"))
+    factor = weights(site, x)
+    total = reduce(site, "ReduceSum", elementwise(site, "Mul", x, factor), [1], keep)
+    return elementwise(site, "Div", total, reduce(site, "ReduceSum", factor, [1], keep))
+
+
+def pairs_of(stated: Any, count: int) -> list[tuple[int, int]]:
+    """Amounts before and after each axis, from the forms that Keras allows."""
+    if isinstance(stated, int):
+        return [(stated, stated)] * count
+    if count == 1 and all(isinstance(one, int) for one in stated):
+        return [(int(stated[0]), int(stated[1]))]
+    return [
+        (int(one), int(one)) if isinstance(one, int) else (int(one[0]), int(one[1]))
+        for one in stated
+    ]
+
+
+def _spatial_axes(site: Site, rank: int) -> list[int]:
+    return list(range(2, rank)) if is_channels_first(site) else list(range(1, rank - 1))
+
+
+def zero_padding(site: Site) -> Tensor:
+    """ZeroPadding1D/2D/3D."""
+    x = site.input
+    amounts = [(0, 0)] * x.rank
+    stated = pairs_of(site.config["padding"], dimensions(site))
+    for axis, amount in zip(_spatial_axes(site, x.rank), stated, strict=True):
+        amounts[axis] = amount
+    return pad(site, x, amounts)
+
+
+def cropping(site: Site) -> Tensor:
+    """Cropping1D/2D/3D."""
+    x = site.input
+    stated = pairs_of(site.config["cropping"], dimensions(site))
+    cuts: dict[int, tuple[int | None, int | None, int]] = {}
+    for axis, (before, after) in zip(_spatial_axes(site, x.rank), stated, strict=True):
+        cuts[axis] = (before or None, -after if after else None, 1)
+    return slices(site, x, cuts)
+
+
+_CUBIC = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
+
+
+def upsampling(site: Site) -> Tensor:
+    """UpSampling1D/2D/3D: repetition, or interpolation between pixels' centres."""
+    x = site.input
+    count = dimensions(site)
+    factors = tuple_of(site.config["size"], count)
+    space = [
+        dim * factor if isinstance(dim, int) else site.emitter.fresh_dim()
+        for dim, factor in zip(space_of(site, x.shape), factors, strict=True)
+    ]
+    shape = keras_shape(site, x.shape[0], channels_of(site, x.shape), space)
+    kind = str(site.config.get("interpolation", "nearest"))
+    scales = np.asarray([1, 1, *factors], dtype=np.float32)
+    return resize(site, x, shape, kind, scales)
+
+
+def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) -> Tensor:
+    """ONNX Resize with channels first; ``scales`` is None to go by ``shape``."""
+    kinds: dict[str, dict[str, Any]] = {
+        "nearest": {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        },
+        "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+        "bicubic": {**_CUBIC, "coordinate_transformation_mode": "half_pixel"},
+    }
+    if kind not in kinds:
+        raise site.unsupported(f"interpolates by {kind!r}")
+    form = spatial_form(site, x.rank)
+    after = permuted(shape, form)
+    sizes = None
+    if scales is None:
+        if any(not isinstance(dim, int) for dim in after[1:]) or not isinstance(after[0], int):
+            raise site.unsupported("resizes to sizes that are not all known")
+        sizes = site.integers([int(dim) for dim in after], "sizes")  # type: ignore[arg-type]
+    made = site.node(
+        "Resize",
+        [
+            value(site, x, form),
+            None,
+            None if scales is None else site.constant(scales, "scales"),
+            sizes,
+        ],
+        (x.dtype, after),
+        **kinds[kind],
+    )
+    return Tensor(tuple(shape), x.dtype, {form: made})
+
