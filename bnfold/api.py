@@ -17,7 +17,7 @@ from bnfold.core.errors import VerificationError
 from bnfold.report.build import build_report
 from bnfold.report.facts import model_facts
 from bnfold.report.model import Report, ReportKind
-from bnfold.sources import Opened, named_inputs, open_source
+from bnfold.sources import Opened, open_source
 
 if TYPE_CHECKING:
     import onnx
@@ -145,8 +145,9 @@ def fold(
         opset: opset of the result. None: 17 from Keras, the model's own from ONNX.
         verify: compare the folded model with the original; see `verify`.
         benchmark: measure the latency of both; see `benchmark`. Takes some seconds.
-        inputs: arrays to verify and measure with: by input name, or in the order of the inputs;
-            generated when None.
+        inputs: what to verify and measure with: arrays by name, a list of arrays in the order of
+            the inputs, one array, the path of an .npz, .npy or ONNX test_data_set folder, or an
+            iterable of these (the first is measured with). Generated when None.
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in a Keras file (Lambda layers) to run.
         fold_overridable: treat initializers that are also inputs of the graph as constants.
@@ -240,7 +241,7 @@ def verify(
         inputs: arrays to compare on, as in `fold`; generated when None.
         custom_objects, unsafe_load: as in `fold`.
         options: more keyword arguments of `bnfold.verify.compare.verify_models`: `samples`,
-            `seed`, `budget_seconds`.
+            `seed`, `budget_seconds`, `counterexample`, `mutations`.
 
     Returns:
         The verdict in `passed` and the figures of every check. A failed check raises nothing.
@@ -303,6 +304,8 @@ def compare(
     tell("reading")
     opened = open_source(reference, custom_objects=custom_objects, unsafe_load=unsafe_load)
     other = open_source(candidate, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    if inputs is not None:
+        inputs = _feeds(opened, inputs)
     verification = figures = None
     if verify:
         tell("verifying")
@@ -346,6 +349,8 @@ def attempt(
     opened = open_source(
         source, opset=opset, custom_objects=custom_objects, unsafe_load=unsafe_load
     )
+    if inputs is not None:
+        inputs = _feeds(opened, inputs)
     tell("folding")
     folded = fold_model(
         opened.model,
@@ -393,7 +398,7 @@ def verify_opened(
     return verify_models(
         reference.model,
         candidate.model,
-        inputs=named_inputs(reference.model, inputs),
+        inputs=inputs,
         reference=reference.reference,
         **options,
     )
@@ -408,9 +413,16 @@ def benchmark_opened(
     return benchmark_models(
         original.model,
         folded.model,
-        inputs=named_inputs(original.model, inputs),
+        inputs=None if inputs is None else _feeds(original, inputs)[0],
         **options,
     )
+
+
+def _feeds(opened: Opened, inputs: object) -> list[dict[str, Any]]:
+    """Given inputs, read once: an iterable may serve only one of verification and benchmark."""
+    from bnfold.verify.inputs import load_inputs
+
+    return load_inputs(inputs, opened.model)
 
 
 def _silent(stage: str) -> None:

@@ -94,35 +94,6 @@ def is_keras_model(source: object) -> bool:
     return _is_a(source, *_KERAS_MODEL)
 
 
-def named_inputs(model: ir.Model, inputs: object | None) -> dict[str, Any] | None:
-    """Input arrays by name.
-
-    Args:
-        model: whose inputs they are.
-        inputs: arrays by name, or arrays in the order of the inputs, or one array for a model
-            with one input; None stays None.
-
-    Raises:
-        InputError: the number of arrays is not that of the inputs.
-    """
-    if inputs is None:
-        return None
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    names = [
-        value.name or ""
-        for value in model.graph.inputs
-        if value.name not in model.graph.initializers
-    ]
-    arrays = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-    if len(arrays) != len(names):
-        raise InputError(
-            f"{len(arrays)} input arrays were given, but the model has {len(names)} inputs: "
-            f"{', '.join(names)}."
-        )
-    return dict(zip(names, arrays, strict=True))
-
-
 def _open_path(path: Path, opset: int | None, options: dict[str, Any]) -> Opened:
     from bnfold.formats.sniff import FileKind, describe
 

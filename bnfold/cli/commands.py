@@ -80,6 +80,7 @@ def cli() -> None:
 @click.option("--no-bench", is_flag=True, help="Do not measure latency.")
 @opt.folding_options
 @opt.loading_options
+@opt.input_options
 @opt.verify_options
 @opt.bench_options
 @opt.output_options
@@ -89,20 +90,11 @@ def fold_command(
     force: bool,
     no_verify: bool,
     no_bench: bool,
-    opset: int | None,
-    fold_overridable: bool,
-    unsafe_load: bool,
-    custom_objects: Path | None,
     inputs: Path | None,
-    samples: int | None,
-    seed: int | None,
-    bench_seconds: float | None,
-    batches: tuple[int, ...],
-    threads: int | None,
-    **shown: Any,
+    **rest: Any,
 ) -> int:
     """Fold MODEL (.h5, .keras or .onnx), verify, measure, write ONNX and report."""
-    out = _output(shown, force=force)
+    out = _output(rest, force=force)
     target = output or default_output(model)
     check_onnx_target(target, force=force)
     out.check((model, target))
@@ -112,18 +104,14 @@ def fold_command(
     with out.progress() as progress:
         result = api.attempt(
             model,
-            opset=opset,
             verify=not no_verify,
             benchmark=not no_bench,
-            inputs=opt.read_inputs(inputs),
-            custom_objects=opt.read_custom_objects(custom_objects),
-            unsafe_load=unsafe_load,
-            fold_overridable=fold_overridable,
-            verify_options=opt.given(samples=samples, seed=seed),
-            benchmark_options=opt.given(
-                budget_seconds=bench_seconds, batches=batches, threads=threads
-            ),
+            inputs=inputs,
+            verify_options=opt.verifying(rest),
+            benchmark_options=opt.measuring(rest),
             progress=progress,
+            **opt.loading(rest),
+            **opt.folding(rest),
         )
         report = result.report
         if report.passed:
@@ -142,29 +130,15 @@ def fold_command(
 @opt.folding_options
 @opt.loading_options
 @opt.output_options
-def inspect_command(
-    model: Path,
-    opset: int | None,
-    fold_overridable: bool,
-    unsafe_load: bool,
-    custom_objects: Path | None,
-    **shown: Any,
-) -> int:
+def inspect_command(model: Path, **rest: Any) -> int:
     """Say what folding MODEL would do and why; write nothing."""
-    out = _output(shown)
+    out = _output(rest)
     out.check((model,))
 
     from bnfold import api
 
     with out.progress() as progress:
-        report = api.inspect(
-            model,
-            opset=opset,
-            custom_objects=opt.read_custom_objects(custom_objects),
-            unsafe_load=unsafe_load,
-            fold_overridable=fold_overridable,
-            progress=progress,
-        )
+        report = api.inspect(model, progress=progress, **opt.loading(rest), **opt.folding(rest))
     out.show(report)
     return 0
 
@@ -173,20 +147,12 @@ def inspect_command(
 @click.argument("reference", type=_MODEL)
 @click.argument("candidate", type=_MODEL)
 @opt.loading_options
+@opt.input_options
 @opt.verify_options
 @opt.output_options
-def verify_command(
-    reference: Path,
-    candidate: Path,
-    unsafe_load: bool,
-    custom_objects: Path | None,
-    inputs: Path | None,
-    samples: int | None,
-    seed: int | None,
-    **shown: Any,
-) -> int:
+def verify_command(reference: Path, candidate: Path, inputs: Path | None, **rest: Any) -> int:
     """Check that CANDIDATE computes what REFERENCE does; exit 1 if not."""
-    out = _output(shown)
+    out = _output(rest)
     out.check((reference, candidate))
 
     from bnfold import api
@@ -196,11 +162,10 @@ def verify_command(
             reference,
             candidate,
             verify=True,
-            inputs=opt.read_inputs(inputs),
-            custom_objects=opt.read_custom_objects(custom_objects),
-            unsafe_load=unsafe_load,
-            verify_options=opt.given(samples=samples, seed=seed),
+            inputs=inputs,
+            verify_options=opt.verifying(rest),
             progress=progress,
+            **opt.loading(rest),
         )
     out.show(report)
     return 0 if report.passed else 1
@@ -209,28 +174,13 @@ def verify_command(
 @cli.command("bench")
 @click.argument("original", type=_MODEL)
 @click.argument("folded", type=_MODEL)
-@click.option(
-    "--inputs",
-    metavar="FILE",
-    type=_MODEL,
-    help="Arrays to run on: .npz by input name, or .npy for a single input.",
-)
 @opt.loading_options
+@opt.input_options
 @opt.bench_options
 @opt.output_options
-def bench_command(
-    original: Path,
-    folded: Path,
-    inputs: Path | None,
-    unsafe_load: bool,
-    custom_objects: Path | None,
-    bench_seconds: float | None,
-    batches: tuple[int, ...],
-    threads: int | None,
-    **shown: Any,
-) -> int:
+def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any) -> int:
     """Measure the latency of two models in pairs of fresh processes."""
-    out = _output(shown)
+    out = _output(rest)
     out.check((original, folded))
 
     from bnfold import api
@@ -240,13 +190,10 @@ def bench_command(
             original,
             folded,
             benchmark=True,
-            inputs=opt.read_inputs(inputs),
-            custom_objects=opt.read_custom_objects(custom_objects),
-            unsafe_load=unsafe_load,
-            benchmark_options=opt.given(
-                budget_seconds=bench_seconds, batches=batches, threads=threads
-            ),
+            inputs=inputs,
+            benchmark_options=opt.measuring(rest),
             progress=progress,
+            **opt.loading(rest),
         )
     out.show(report)
     return 0
@@ -293,6 +240,8 @@ def check_onnx_target(target: Path, *, force: bool) -> None:
     check_target(target, force=force)
 
 
-def _output(shown: dict[str, Any], *, force: bool = False) -> Output:
-    set_up_logging(shown["verbose"])
-    return Output(**shown, force=force)
+def _output(rest: dict[str, Any], *, force: bool = False) -> Output:
+    names = [field.name for field in dataclasses.fields(Output) if field.name != "force"]
+    output = Output(**{name: rest.pop(name) for name in names}, force=force)
+    set_up_logging(output.verbose)
+    return output

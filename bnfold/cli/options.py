@@ -58,20 +58,44 @@ folding_options = _all(
     ),
 )
 
-verify_options = _all(
+input_options = _all(
     click.option(
         "--inputs",
-        metavar="FILE",
+        metavar="PATH",
         type=click.Path(path_type=Path),
-        help="Arrays to run on: .npz by input name, or .npy for a single input.",
+        help="Arrays to run on: .npz by input name, .npy, or an ONNX test_data_set folder.",
     ),
+)
+
+verify_options = _all(
     click.option("--samples", type=click.IntRange(min=1), help="Rows of generated input."),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of the generated input."),
+    click.option(
+        "--verify-seconds",
+        "budget_seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Time to spend on verifying.",
+    ),
+    click.option(
+        "--counterexample",
+        metavar="FILE.npz",
+        type=click.Path(path_type=Path),
+        help="Where to save the offending inputs if a check fails.",
+    ),
+    click.option(
+        "--mutation-test",
+        "mutations",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Then plant N faults and report how many the checks catch.",
+    ),
 )
 
 bench_options = _all(
     click.option(
         "--bench-seconds",
+        "bench_seconds",
         type=click.FloatRange(min=0, min_open=True),
         metavar="S",
         help="Time to spend on measuring latency.",
@@ -87,31 +111,46 @@ bench_options = _all(
 )
 
 
-def given(**options: object) -> dict[str, Any]:
-    """The options that were given: the defaults of the others are the API's."""
-    return {name: value for name, value in options.items() if value not in (None, ())}
+# Option of the command line: keyword of the API.
+_LOADING = {"unsafe_load": "unsafe_load"}
+_FOLDING = {"opset": "opset", "fold_overridable": "fold_overridable"}
+_VERIFY = {
+    name: name for name in ("samples", "seed", "budget_seconds", "counterexample", "mutations")
+}
+_BENCH = {"bench_seconds": "budget_seconds", "batches": "batches", "threads": "threads"}
 
 
-def read_inputs(path: Path | None) -> Mapping[str, Any] | list[Any] | None:
-    """The arrays of an ``--inputs`` file; pickled objects in it are refused.
+def loading(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `loading_options` out of `values`, as keywords of the API.
 
     Raises:
-        InputError: it is missing, damaged or holds no arrays.
+        InputError: the file of custom objects is missing or fails.
     """
-    if path is None:
-        return None
-    import numpy as np
+    return {
+        "custom_objects": read_custom_objects(values.pop("custom_objects")),
+        **_taken(values, _LOADING),
+    }
 
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return [loaded]
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there: check the path given with --inputs.") from None
-    except Exception as error:
-        raise InputError(f"{path} holds no arrays (.npz or .npy): {error}.") from error
+
+def folding(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `folding_options` out of `values`, as keywords of the API."""
+    return _taken(values, _FOLDING)
+
+
+def verifying(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `verify_options` out of `values`, as keywords of the verification."""
+    return _taken(values, _VERIFY)
+
+
+def measuring(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `bench_options` out of `values`, as keywords of the benchmark."""
+    return _taken(values, _BENCH)
+
+
+def _taken(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    # What was not given is left out: the defaults are the API's.
+    taken = {keyword: values.pop(option) for option, keyword in names.items()}
+    return {keyword: value for keyword, value in taken.items() if value not in (None, ())}
 
 
 def read_custom_objects(path: Path | None) -> Mapping[str, object] | None:

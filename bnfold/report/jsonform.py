@@ -27,8 +27,12 @@ def to_data(report: Report) -> dict[str, Any]:
         "kept": report.count(Outcome.KEPT),
         "passed": None if report.verification is None else report.verification.passed,
     }
-    if report.verification is not None:
-        data["verification"]["passed"] = report.verification.passed
+    verification = report.verification
+    if verification is not None:
+        data["verification"]["passed"] = verification.passed
+        if verification.mutation is not None:
+            for name in ("caught", "below_noise", "missed"):
+                data["verification"]["mutation"][name] = getattr(verification.mutation, name)
     return data
 
 

@@ -66,6 +66,10 @@ def _verification(verification: Verification | None) -> Iterator[str]:
             for check in verification.checks
         ),
     )
+    lines = [*map(wording.output, verification.outputs), *wording.remarks(verification)]
+    if lines:
+        yield ""
+        yield from (f"- {_cell(line)}" for line in lines)
 
 
 def _benchmark(benchmark: Benchmark | None) -> Iterator[str]:

@@ -117,12 +117,9 @@ def _verification(report: Report) -> Iterator[_Line]:
     for check in verification.checks:
         yield _check(check)
     for output in verification.outputs:
-        facts = f"output {output.name}: largest difference {wording.number(output.max_abs)}"
-        if output.argmax_agreement is not None:
-            facts += f", same argmax in {100 * output.argmax_agreement:.4g} % of rows"
-        yield _Line(f"{_INDENT}{facts}", hang=4)
-    if verification.counterexample is not None:
-        yield _Line(f"{_INDENT}offending inputs: {verification.counterexample}", "bold", hang=4)
+        yield _Line(f"{_INDENT}{wording.output(output)}", hang=4)
+    for line in wording.remarks(verification):
+        yield _Line(f"{_INDENT}{line}", "" if verification.passed else "bold", hang=4)
 
 
 def _check(check: Check) -> _Line:

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 from bnfold.bench.types import Comparison
 from bnfold.report.model import AffineRow, ModelFacts, Outcome, Placement, Report, ReportKind, Stop
-from bnfold.verify.types import Check, Status, Verification
+from bnfold.verify.types import (
+    Check,
+    MutationTest,
+    OutputComparison,
+    Status,
+    Strength,
+    Verification,
+)
 
 _WHOLE = "scale and shift"
 _BORDERS = {"backward": "the graph's input", "forward": "the graph's output", "here": "itself"}
@@ -148,6 +155,47 @@ def figure(check: Check) -> str:
         holds = check.figure <= check.bound
         text += f" {'<=' if holds else '>'} {number(check.bound)}"
     return f"{text} {check.unit}".rstrip()
+
+
+def output(item: OutputComparison) -> str:
+    """How the two models differ in one output, in the runtime."""
+    text = f"output {item.name}: largest difference {number(item.max_abs)}"
+    if item.argmax_agreement is not None:
+        text += f", same argmax in {100 * item.argmax_agreement:.4g} % of rows"
+    return text
+
+
+def remarks(verification: Verification) -> list[str]:
+    """What a verification says beside its checks: strength, place of a difference, notes."""
+    lines = [strength(verification.strength)] if verification.strength else []
+    if verification.mutation is not None:
+        lines.append(mutation(verification.mutation))
+    if verification.difference:
+        lines.append(f"first difference: {verification.difference}")
+    if verification.counterexample is not None:
+        lines.append(f"offending inputs: {verification.counterexample}")
+    return [*(line for line in lines if line), *(f"note: {note}" for note in verification.notes)]
+
+
+def strength(item: Strength) -> str:
+    """How small a fault would have been caught: ``would have caught a column scaled by ...``."""
+    if item.column_error is None:
+        return ""
+    text = f"would have caught any of {plural(item.columns - item.unseen, 'kernel column')}"
+    text += f" scaled by 1 + {number(item.column_error)}"
+    if item.activation_channels:
+        text += (
+            f"; {item.both_signs} of {item.activation_channels} activation inputs saw both signs"
+        )
+    return text
+
+
+def mutation(item: MutationTest) -> str:
+    """How many planted faults were caught."""
+    text = f"of {plural(len(item.mutants), 'planted fault')} {item.caught} caught"
+    if item.below_noise:
+        text += f", {item.below_noise} below the rounding noise"
+    return f"{text}, {item.missed} missed"
 
 
 def setting(comparison: Comparison) -> str:

@@ -202,7 +202,7 @@ def test_overridable_initializers_are_folded_only_when_allowed(rng: np.random.Ge
     assert bnfold.fold(proto, verify=False, fold_overridable=True).kept == ()
 
 
-@pytest.mark.parametrize("opset", [13, 17, 19, 21])
+@pytest.mark.parametrize("opset", [17, 19, 21])
 def test_an_onnx_source_at_another_opset(opset: int, rng: np.random.Generator) -> None:
     result = bnfold.fold(dense_bn(rng), opset=opset)
     proto = result.to_proto()
@@ -211,9 +211,10 @@ def test_an_onnx_source_at_another_opset(opset: int, rng: np.random.Generator) -
     assert len(result.folds) == 1
 
 
-def test_an_impossible_opset_is_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(InputError, match="9999"):
-        bnfold.fold(dense_bn(rng), opset=9999)
+@pytest.mark.parametrize("opset", [10, 9999])
+def test_an_impossible_opset_is_refused(opset: int, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match=rf"[Oo]pset {opset}"):
+        bnfold.fold(dense_bn(rng), opset=opset)
 
 
 def test_inspect_says_what_fold_would_do(rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from bnfold.core.errors import InputError
-from bnfold.sources import is_keras_model, named_inputs, open_source
+from bnfold.sources import is_keras_model, open_source
 from tests.cli.conftest import dense_bn
 
 
@@ -78,29 +78,3 @@ def test_a_misleading_suffix_is_noted(tmp_path: Path, rng: np.random.Generator) 
     opened = open_source(path)
     assert opened.format == "ONNX"
     assert any(".h5" in note for note in opened.notes)
-
-
-def model_with_inputs(names: str) -> ir.Model:
-    declared = ", ".join(f"float[n] {name}" for name in names)
-    return ir.from_onnx_text(f"""
-        <ir_version: 8, opset_import: ["": 17]>
-        g ({declared}) => (float[n] y) {{ y = Sum({", ".join(names)}) }}
-    """)
-
-
-def test_inputs_by_name_in_order_or_alone() -> None:
-    two, one = model_with_inputs("ab"), model_with_inputs("a")
-    first, second = np.zeros(3), np.ones(3)
-    assert named_inputs(two, None) is None
-    assert named_inputs(two, {"b": second, "a": first}) == {"b": second, "a": first}
-    ordered = named_inputs(two, [first, second])
-    assert ordered is not None
-    assert (ordered["a"] is first, ordered["b"] is second) == (True, True)
-    alone = named_inputs(one, first)
-    assert alone is not None
-    assert alone["a"] is first
-
-
-def test_the_wrong_number_of_inputs_is_refused_with_their_names() -> None:
-    with pytest.raises(InputError, match=r"1 input arrays were given.* 2 inputs: a, b"):
-        named_inputs(model_with_inputs("ab"), np.zeros(3))

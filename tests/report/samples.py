@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bnfold.bench.types import Benchmark, Comparison, Verdict
 from bnfold.core.diagnostics import Absorption, Direction, Fold, Kept, Reason, Refusal
 from bnfold.report.build import build_report
 from bnfold.report.model import ModelFacts, Report, ReportKind
-from bnfold.verify.types import Check, CheckKind, OutputComparison, Status, Verification
+from bnfold.verify.types import (
+    Check,
+    CheckKind,
+    Mutant,
+    MutationTest,
+    OutputComparison,
+    Status,
+    Strength,
+    Verification,
+)
 
 BACK, FORTH = Direction.BACKWARD, Direction.FORWARD
 
@@ -88,6 +98,20 @@ FAILING = Verification(
     samples=8,
     seconds=0.5,
     counterexample=Path("counterexample.npz"),
+    difference="dense_1 (Gemm)",
+)
+THOROUGH = replace(
+    PASSING,
+    strength=Strength(3.2e-6, 40, 2, 5, "dense_1", 300, 298),
+    mutation=MutationTest(
+        (
+            Mutant("column", "dense", "column 3 scaled", True, "BNV201"),
+            Mutant("shift", "dense", "shift dropped", False, "", True),
+            Mutant("relu", "act", "relu crossed", False),
+        ),
+        seed=3,
+    ),
+    notes=("the Loop was not evaluated in float64",),
 )
 
 

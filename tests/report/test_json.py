@@ -14,7 +14,14 @@ from bnfold.report import model
 from bnfold.report.build import build_report
 from bnfold.report.jsonform import render_json, schema, to_data
 from bnfold.report.model import Report, ReportKind
-from bnfold.verify.types import Check, OutputComparison, Verification
+from bnfold.verify.types import (
+    Check,
+    Mutant,
+    MutationTest,
+    OutputComparison,
+    Strength,
+    Verification,
+)
 from tests.report import samples
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
@@ -23,6 +30,7 @@ REPORTS = [
     samples.fold_report(),
     samples.fold_report(None),
     samples.fold_report(samples.FAILING),
+    samples.fold_report(samples.THOROUGH),
     build_report(ReportKind.INSPECT),
     build_report(ReportKind.VERIFY, verification=samples.FAILING),
     build_report(ReportKind.BENCH, benchmark=samples.BENCHMARK),
@@ -47,6 +55,9 @@ def test_every_report_is_valid(report: Report) -> None:
         ("verification", Verification, {"passed"}),
         ("check", Check, set()),
         ("output", OutputComparison, set()),
+        ("strength", Strength, set()),
+        ("mutant", Mutant, set()),
+        ("mutation_test", MutationTest, {"caught", "below_noise", "missed"}),
         ("benchmark", Benchmark, set()),
         ("comparison", Comparison, set()),
     ],

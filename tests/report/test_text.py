@@ -88,6 +88,15 @@ def test_a_failure_names_check_figure_place_and_inputs() -> None:
     assert "Not equivalent: 1 check failed" in text
     assert "FAILED  end-to-end  BNV301 dense_1; 2.5 > 1.2 ratio of RMSE; 100% of rows" in text
     assert "offending inputs: counterexample.npz" in text
+    assert "first difference: dense_1 (Gemm)" in text
+
+
+def test_strength_planted_faults_and_notes_are_told() -> None:
+    text = " ".join(render_text(samples.fold_report(samples.THOROUGH)).split())
+    assert "would have caught any of 38 kernel columns scaled by 1 + 3.2e-06" in text
+    assert "298 of 300 activation inputs saw both signs" in text
+    assert "of 3 planted faults 1 caught, 1 below the rounding noise, 1 missed" in text
+    assert "note: the Loop was not evaluated in float64" in text
 
 
 def test_verbose_adds_paths_ops_and_versions() -> None:
