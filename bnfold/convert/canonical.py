@@ -44,6 +44,7 @@ def canonicalize(
     used = {node.domain for node in ir.traversal.RecursiveGraphIterator(graph)} | {""}
     for domain in [d for d in model.opset_imports if d not in used]:
         del model.opset_imports[domain]
+    model.producer_version = (model.producer_version or "").partition(" ")[0]  # no git hash
     graph.name = "bnfold"
     graph.doc_string = model.doc_string = None
     return names.labels
@@ -102,7 +103,8 @@ class _Names:
 
     def _walk_bodies(self, node: ir.Node) -> list[ir.Value]:
         outer: list[ir.Value] = []
-        for body in _bodies(node):
+        for i, body in enumerate(_bodies(node)):
+            body.name, body.doc_string = f"{node.name}.{i}", None
             for value in body.inputs:
                 self.give(value, f"{node.name}.{_plain(value.name)}")
             outer.extend(self.walk(body))

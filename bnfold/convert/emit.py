@@ -88,7 +88,9 @@ def graph_to_onnx(
             reason = f"{type(error).__name__}: {clip(str(error), 300)}"
             if errors.failed:
                 raise _unsupported(errors.failed, graph_def, layer_of, opset, reason) from error
-            raise InputError(f"tf2onnx cannot convert this model: {reason}") from error
+            raise InputError(
+                f"tf2onnx cannot convert this model at opset {opset}: {reason}"
+            ) from error
     _refuse_foreign_ops(model, layer_of, opset)
     return model
 

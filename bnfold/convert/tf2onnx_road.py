@@ -41,6 +41,7 @@ def convert_keras(
     emitted = opset_to_emit(opset)
     from bnfold.convert import canonical, emit, freeze, reference, signature, trace
     from bnfold.convert.layer_scopes import LayerNames
+    from bnfold.convert.weights import bind_weights
     from bnfold.formats.keras import open as opening
     from bnfold.formats.keras import runtime
 
@@ -53,14 +54,15 @@ def convert_keras(
     with runtime.quiet():
         sign = signature.signature_of(opened.model, input_is_named=named)
         traced = trace.trace_model(opened.model, sign)
-        graph_def, tables = freeze.freeze(traced)
+        frozen = freeze.freeze(traced)
 
     layer_of = LayerNames(traced.layer_of)
+    inputs = [*traced.inputs, *frozen.weights]
     proto = emit.graph_to_onnx(
-        graph_def, tables, list(traced.inputs), list(traced.outputs), emitted, layer_of
+        frozen.graph_def, frozen.tables, inputs, list(traced.outputs), emitted, layer_of
     )
-    del graph_def
     model = ir.from_proto(raised(proto, opset))
+    bind_weights(model, len(traced.inputs), frozen.weights)
     ports = [(port.name, port.shape) for port in traced.inputs.values()]
     labels = canonical.canonicalize(model, ports, list(traced.outputs.values()), layer_of)
     return ConvertedModel(model, labels, reference.keras_reference(sign), "tf2onnx", opened.notes)

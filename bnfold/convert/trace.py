@@ -36,10 +36,11 @@ def trace_model(model: Any, signature: Signature) -> Trace:
     """Trace a live model for inference.
 
     Raises:
-        InputError: the model cannot be called on symbolic inputs.
+        InputError: the model cannot be called on symbolic inputs, or changes itself when called.
     """
     tf = runtime.start_tensorflow()
     trace = _trace_once(tf, model, signature)
+    _refuse_changes(trace)
     if not any(_is_compiled(op) for op in trace.function.graph.get_operations()):
         return trace
     # Keras compiles grouped convolutions with XLA on the CPU, and tf2onnx cannot look into what is
@@ -99,6 +100,17 @@ def _trace_once(tf: Any, model: Any, signature: Signature) -> Trace:
         layer_of=scopes.layer_of(ops),
         keeps=(model, function),
     )
+
+
+def _refuse_changes(trace: Trace) -> None:
+    for op in trace.function.graph.get_operations():
+        if op.type.startswith("Assign"):
+            layer = trace.layer_of.get(op.name)
+            raise InputError(
+                f"{f'Layer {clip(layer)!r}' if layer else 'The model'} changes its own state when "
+                "it is called for inference (a BatchNormalization with training=True, a stateful "
+                "recurrent layer): ONNX cannot express that."
+            )
 
 
 def _is_compiled(op: Any) -> bool:
