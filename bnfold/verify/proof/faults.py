@@ -1,0 +1,236 @@
+"""Names the op at which a folded model departs from the original.
+
+The folded model is read a second time. Where it makes a value that the original does not have,
+its counterpart's value is assumed in its place, so that what follows can still be held against
+the original; each assumption is a suspect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.verify.proof.constants import Const
+from bnfold.verify.proof.forms import Form
+from bnfold.verify.proof.reader import Step
+from bnfold.verify.proof.source import Known, Op, reads
+from bnfold.verify.proof.space import KernelHit, Space
+from bnfold.verify.proof.vocabulary import REVEALING
+
+_PRODUCTS = {"MatMul": "product", "Gemm": "product"}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An op of the folded model whose result the original does not have.
+
+    Attributes:
+        op, op_type: the op ("" for an output).
+        counterpart: the original's op.
+        reason: what is wrong.
+        certain: whether the difference is one that no op can hide.
+        removed: the original's affines on the way that the folded model lacks.
+        holders: ops of the folded model whose constants decide the operand.
+    """
+
+    op: str
+    op_type: str
+    counterpart: str
+    reason: str
+    certain: bool
+    removed: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Detective:
+    """Finds counterparts and makes assumptions while the folded model is read.
+
+    Attributes:
+        space: the shared values.
+        originals: the original's ops as they were read.
+        suspects: by folded op name, in order of reading.
+        tainted: values of the folded model that rest on an assumption, with the suspects.
+    """
+
+    space: Space
+    originals: list[Step]
+    suspects: dict[str, Suspect] = field(default_factory=dict)
+    first: list[str] = field(default_factory=list)
+    tainted: dict[ir.Value, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_name = {step.op.name: step for step in self.originals}
+        self._by_output = {
+            value.name: step
+            for step in self.originals
+            for value in step.op.node.outputs
+            if value.name
+        }
+        self._seen_misses = 0
+
+    def watch(self, step: Step) -> tuple[Known, ...]:
+        """Called for each op of the folded model; returns the results to go on with."""
+        inherited: frozenset[str] = frozenset().union(
+            *(self.tainted.get(value, frozenset()) for value in reads(step.op.node))
+        )
+        results, suspect = step.results, None
+        misses = self.space.misses[self._seen_misses :]
+        self._seen_misses = len(self.space.misses)
+        if misses:
+            suspect = self._wrong_kernel(step, misses[0])
+        elif step.fresh:
+            partner = self._partner(step.op)
+            if partner is not None:
+                suspect = self._wrong_operand(step, partner)
+                results = partner.results
+        own = inherited
+        if suspect is not None:
+            self.suspects[step.op.name] = suspect
+            if not inherited:
+                self.first.append(step.op.name)
+            own = inherited | {step.op.name}
+        if own:
+            for value in step.op.node.outputs:
+                self.tainted[value] = own
+        return results
+
+    def _partner(self, op: Op) -> Step | None:
+        """The original's op of the same name and kind, or with the same output."""
+        named = self._by_name.get(op.name)
+        if named is not None and _kind(named.op) == _kind(op):
+            return named
+        for value in op.node.outputs:
+            step = self._by_output.get(value.name or "")
+            if step is not None and _kind(step.op) == _kind(op):
+                return step
+        return None
+
+    def _wrong_kernel(self, step: Step, miss: KernelHit) -> Suspect:
+        match = miss.match
+        ulps = "not finite" if not np.isfinite(match.ulps) else f"{match.ulps:.4g} ulp off"
+        reason = (
+            f"kernel channel {match.row}, element {match.column} is {match.stored:.9g} where "
+            f"the original demands {match.demanded:.9g} ({ulps}); "
+            f"{match.bad_rows} of {match.ratio.size} channels differ"
+        )
+        return Suspect(
+            step.op.name, step.op.op_type, miss.entry.op, reason, True, tuple(sorted(miss.removed))
+        )
+
+    def _wrong_operand(self, step: Step, partner: Step) -> Suspect:
+        differences: list[str] = []
+        certain = step.op.op_type in REVEALING
+        removed: set[str] = set()
+        held: set[str] = set()
+        for name, value in step.op.attributes.items():
+            other = partner.op.attributes.get(name)
+            if value != other:
+                differences.append(f"attribute {name} is {_shown(value)}, was {_shown(other)}")
+                certain = certain and isinstance(value, tuple) and value[0] == "float"
+        pairs = zip(step.op.inputs, partner.op.inputs, strict=False)
+        for place, (new, old) in enumerate(pairs):
+            text, numeric = self._operand_difference(new, old)
+            if not text:
+                continue
+            if isinstance(new, Form) and isinstance(old, Form):
+                removed |= old.via - new.via
+                held |= set(self.holders(new))
+            differences.append(f"operand {place} {text}")
+            certain = certain and numeric
+        if len(step.op.inputs) != len(partner.op.inputs):
+            differences.append("the number of operands changed")
+            certain = False
+        if not differences:
+            differences.append("the op computes something else")
+            certain = False
+        return Suspect(
+            step.op.name,
+            step.op.op_type,
+            partner.op.name,
+            "; ".join(differences),
+            certain,
+            tuple(sorted(removed)),
+            tuple(sorted(held)),
+        )
+
+    def holders(self, form: Form) -> list[str]:
+        """The folded model's ops whose kernels make a value."""
+        if form.base is None:
+            return []
+        kernels = {number for trace in form.base.traces for number in trace.kernels}
+        found = [*self.space.hits, *self.space.misses]
+        return sorted({hit.op for hit in found if hit.entry.number in kernels})
+
+    def _operand_difference(self, new: Known | None, old: Known | None) -> tuple[str, bool]:
+        """What is different, "" if nothing is; and whether it is a matter of numbers."""
+        if isinstance(new, Const) and isinstance(old, Const):
+            if new.key == old.key:
+                return "", True
+            return "is another constant", new.floating and new.shape == old.shape
+        if not isinstance(new, Form) or not isinstance(old, Form):
+            return ("", True) if new is old else ("is of another kind", False)
+        new, old = self.space.anchored(new), self.space.anchored(old)
+        if new.base is not old.base:
+            return (
+                f"is another value: {_origin(new)} where the original has {_origin(old)}",
+                False,
+            )
+        if self.space.gap(new, old) is not None:
+            return "", True
+        return describe(new, old), True
+
+
+def describe(new: Form, old: Form) -> str:
+    """How two functions of one shared value differ, at the worst element."""
+    if new.coef.ndim != old.coef.ndim:
+        return "has another rank"
+    try:
+        shape = np.broadcast_shapes(
+            new.coef.shape, old.coef.shape, new.const.shape, old.const.shape
+        )
+    except ValueError:
+        return "varies along other axes"
+    parts = [np.broadcast_to(a, shape) for a in (new.coef, old.coef, new.const, old.const)]
+    scale = np.abs(parts[0] - parts[1]) / np.maximum(np.abs(parts[1]), 1e-300)
+    size = np.broadcast_to(np.maximum(new.mag, old.mag), shape)
+    shift = np.abs(parts[2] - parts[3]) / np.maximum(size, 1e-300)
+    worst_scale, worst_shift = float(scale.max(initial=0)), float(shift.max(initial=0))
+    if worst_scale > 1e-14 and (worst_scale >= worst_shift or worst_shift < 1e-12):
+        where = np.unravel_index(int(scale.argmax()), shape)
+        got, wanted = parts[0][where], parts[1][where]
+        sign = "; the sign differs" if got * wanted < 0 else ""
+        return (
+            f"has scale {got:.9g} where the original has {wanted:.9g} "
+            f"at {_place(where, shape)}{sign}"
+        )
+    where = np.unravel_index(int(shift.argmax()), shape)
+    return (
+        f"has shift {parts[2][where]:.9g} where the original has {parts[3][where]:.9g} "
+        f"at {_place(where, shape)}"
+    )
+
+
+def _place(where: tuple[np.intp, ...], shape: tuple[int, ...]) -> str:
+    index = ", ".join(
+        str(int(i)) if size > 1 else ":" for i, size in zip(where, shape, strict=True)
+    )
+    return f"[{index}]"
+
+
+def _origin(form: Form) -> str:
+    return f"one of {form.base.maker!r}" if form.base is not None else "a constant"
+
+
+def _kind(op: Op) -> tuple[str, str]:
+    return op.domain, _PRODUCTS.get(op.op_type, op.op_type)
+
+
+def _shown(value: object) -> object:
+    return (
+        value[1]
+        if isinstance(value, tuple) and len(value) == 2 and value[0] == "float"
+        else (value)
+    )

@@ -1,0 +1,287 @@
+"""Constant kernels as matrices of rows, and their comparison element by element.
+
+A row makes one channel of the result; its columns are what is summed over. `gain` holds the
+scale that the operand had, so that ``stored * gain`` acts on the operand's base: two ops on the
+same base make related results if their rows are multiples of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.verify.proof.rounding import Array, Grain
+
+#: Elements handled at a time, to bound memory on large kernels.
+CHUNK = 1 << 21
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A kernel, row axes first.
+
+    Attributes:
+        stored: the constant as stored, a view: row axes, then the axes summed over.
+        row_axes: how many axes are row axes, at least 1.
+        gain: scale of the operand times the op's own factor; broadcasts to ``stored``.
+        grain: the type that the constant was rounded to.
+    """
+
+    stored: NDArray[Any]
+    row_axes: int
+    gain: Array
+    grain: Grain
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(np.prod(self.stored.shape[: self.row_axes], dtype=np.int64))
+
+    @property
+    def columns(self) -> int:
+        """Number of columns."""
+        return int(np.prod(self.stored.shape[self.row_axes :], dtype=np.int64))
+
+    def _spans(self) -> Iterator[tuple[slice, slice]]:
+        """Slices of the first axis, and of the rows that they hold."""
+        length = self.stored.shape[0]
+        if not length or not self.stored.size:
+            return
+        each = self.rows // length
+        step = max(1, CHUNK // max(1, self.stored.size // length))
+        for start in range(0, length, step):
+            stop = min(length, start + step)
+            yield slice(start, stop), slice(start * each, stop * each)
+
+    def _matrix(self, array: NDArray[Any], span: slice) -> Array:
+        part = np.broadcast_to(array, self.stored.shape)[span]
+        return np.asarray(part, dtype=np.float64).reshape(-1, self.columns)
+
+    def _vector(self, array: Array, span: slice) -> Array:
+        """As `_matrix`, but one row where all rows are the same."""
+        if all(size == 1 for size in array.shape[: self.row_axes]):
+            tail = np.broadcast_to(array, (1,) * self.row_axes + self.stored.shape[self.row_axes :])
+            return tail.reshape(1, -1)
+        return self._matrix(array, span)
+
+    @cached_property
+    def live(self) -> Array:
+        """1 for each row that has an effect, 0 for rows of zeros."""
+        found = np.zeros(self.rows)
+        for span, rows in self._spans():
+            product = (self._matrix(self.stored, span) != 0) & (self._vector(self.gain, span) != 0)
+            found[rows] = product.any(axis=1)
+        return found
+
+    def same_as(self, other: Kernel) -> bool:
+        """Whether both hold the same bits and act on the same scale."""
+        mine, its = self.stored, other.stored
+        if mine.shape != its.shape or mine.dtype != its.dtype or self.row_axes != other.row_axes:
+            return False
+        if self.gain is not other.gain and not _equal(self.gain, other.gain):
+            return False
+        if mine is its:
+            return True
+        bits = np.dtype(f"u{mine.dtype.itemsize}")
+        return bool(np.array_equal(mine.view(bits), its.view(bits)))
+
+    def weigh(self, shift: Array, mag: Array, unit: Array) -> tuple[Array, Array, Array]:
+        """What a shift of the operand adds to each row's result, with its mag and unit.
+
+        The three arrays broadcast to ``stored``; the results have one element per row.
+        """
+        total, size, doubt = np.zeros(self.rows), np.zeros(self.rows), np.zeros(self.rows)
+        for span, rows in self._spans():
+            kernel = self._matrix(self.stored, span)
+            moved = self._vector(shift, span)
+            total[rows] = (kernel * moved).sum(axis=1)
+            size[rows] = (np.abs(kernel) * self._vector(mag, span)).sum(axis=1)
+            doubt[rows] = (
+                np.abs(kernel) * self._vector(unit, span)
+                + self.grain.spacing(kernel) * np.abs(moved)
+            ).sum(axis=1)
+        return total, size, doubt
+
+
+def _equal(first: Array, second: Array) -> bool:
+    try:
+        return bool(np.all(first == second))
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Match:
+    """How one kernel's rows are multiples of another's.
+
+    Attributes:
+        ratio: per row, new over reference; 0 for rows of zeros.
+        ulps: largest distance of a stored element from the demanded one; inf if not finite.
+        row, column: where that is.
+        stored, demanded: the two numbers there.
+        identical: the bits are the same.
+        bad_rows: how many rows are off by more than rounding.
+    """
+
+    ratio: Array
+    ulps: float
+    row: int = 0
+    column: int = 0
+    stored: float = 0.0
+    demanded: float = 0.0
+    identical: bool = False
+    bad_rows: int = 0
+
+
+def compare(
+    reference: Kernel,
+    new: Kernel,
+    candidates: Array,
+    *,
+    forced: bool = False,
+    robust: bool = False,
+) -> Match:
+    """Find the factor of each row, then hold every element against it.
+
+    Args:
+        reference: the original's kernel.
+        new: the folded model's; as many rows and columns.
+        candidates: factors worth trying, shape (any, rows), NaN where there is none. Such a
+            factor comes from the original's own affines and is exact, where one estimated from
+            rounded elements is not.
+        forced: the first candidate is taken as it is.
+        robust: estimate by the median, so that few wrong elements do not move the factor.
+    """
+    if reference.same_as(new):
+        return Match(reference.live.copy(), 0.0, identical=True)
+    ratio = np.zeros(new.rows)
+    worst = Match(ratio, 0.0)
+    bad_rows = 0
+    for span, rows in new._spans():
+        target = reference._matrix(reference.stored, span) * reference._vector(reference.gain, span)
+        stored, gain = new._matrix(new.stored, span), new._vector(new.gain, span)
+        with np.errstate(all="ignore"):
+            if forced:
+                ratio[rows] = candidates[0, rows] * (np.abs(target).max(axis=1) > 0)
+            else:
+                estimator = _median if robust else _least_squares
+                estimate = estimator(target, stored * gain)
+                ratio[rows] = _nearest(estimate, candidates[:, rows], new.grain)
+            off, demanded = _distance(target * ratio[rows][:, None], stored, gain, new.grain)
+        peaks = off.max(axis=1, initial=0.0)
+        bad_rows += int(np.count_nonzero(peaks > new.grain.limit))
+        if peaks.size and peaks.max() > worst.ulps:
+            row = int(peaks.argmax())
+            column = int(off[row].argmax())
+            worst = Match(
+                ratio,
+                float(peaks[row]),
+                rows.start + row,
+                column,
+                float(stored[row, column]),
+                float(demanded[row, column]),
+            )
+    return Match(
+        ratio, worst.ulps, worst.row, worst.column, worst.stored, worst.demanded, bad_rows=bad_rows
+    )
+
+
+def _least_squares(target: Array, product: Array) -> Array:
+    """Least-squares factor of each row; 0 for rows of zeros."""
+    size = np.abs(target).max(axis=1, keepdims=True, initial=0.0)
+    scaled = target / np.where(size > 0, size, 1.0)
+    found = (scaled * product).sum(axis=1) / np.maximum((scaled * scaled).sum(axis=1), 1e-300)
+    return np.asarray(np.where(size[:, 0] > 0, found / np.where(size > 0, size, 1.0)[:, 0], 0.0))
+
+
+def _median(target: Array, product: Array) -> Array:
+    """Median factor of each row; 0 for rows of zeros."""
+    ratio = np.where(target == 0, np.nan, product / np.where(target == 0, 1.0, target))
+    live = ~np.isnan(ratio).all(axis=1)
+    found = np.zeros(len(ratio))
+    # An element of the row, never the mean of two.
+    found[live] = np.nanpercentile(ratio[live], 50, axis=1, method="lower")
+    return found
+
+
+def _nearest(estimate: Array, candidates: Array, grain: Grain) -> Array:
+    """The candidate that the estimate stands for, within rounding; else the estimate."""
+    if not candidates.size:
+        return estimate
+    distance = np.abs(candidates - estimate)
+    distance[np.isnan(distance)] = np.inf
+    best = distance.argmin(axis=0)
+    columns = np.arange(estimate.size)
+    close = distance[best, columns] <= 2 * grain.limit * grain.eps * np.abs(estimate)
+    return np.asarray(np.where(close, candidates[best, columns], estimate))
+
+
+def _distance(wanted: Array, stored: Array, gain: Array, grain: Grain) -> tuple[Array, Array]:
+    """Ulps between each stored element and the one that makes the wanted product."""
+    demanded = wanted / np.where(gain == 0, 1.0, gain)
+    off = np.abs(stored - demanded) / grain.spacing(np.maximum(np.abs(stored), np.abs(demanded)))
+    # A column that nothing reaches may hold anything, provided nothing is wanted of it.
+    off = np.where(np.broadcast_to(gain == 0, off.shape), np.where(wanted == 0, 0.0, np.inf), off)
+    return np.where(np.isfinite(off) & np.isfinite(stored), off, np.inf), demanded
+
+
+@dataclass(frozen=True)
+class AffineMatch:
+    """How one table's columns are affine functions of another's: ``new = ratio * old + shift``.
+
+    Attributes:
+        match: ratio per row, and the worst element.
+        shift: per row.
+        size: largest element of each row of the new table, absolute.
+    """
+
+    match: Match
+    shift: Array
+    size: Array
+
+
+def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineMatch:
+    """As `compare`, for tables whose entries take up the shift, too.
+
+    Rows are fitted whole: a table's rows are its channels, its columns the entries.
+    """
+    shift, size = np.zeros(new.rows), np.zeros(new.rows)
+    if reference.same_as(new):
+        return AffineMatch(Match(np.ones(new.rows), 0.0, identical=True), shift, size)
+    ratio = np.ones(new.rows)
+    worst = Match(ratio, 0.0)
+    bad_rows = 0
+    for span, rows in new._spans():
+        old, stored = reference._matrix(reference.stored, span), new._matrix(new.stored, span)
+        with np.errstate(all="ignore"):
+            size[rows] = np.abs(stored).max(axis=1)
+            options = np.concatenate([candidates[:, rows], _slope(old, stored)[np.newaxis]])
+            best = np.full(old.shape[0], np.inf)
+            for option in options:
+                rest = stored - option[:, None] * old
+                offset = (rest.max(axis=1) + rest.min(axis=1)) / 2
+                demanded = option[:, None] * old + offset[:, None]
+                noise = 64 * 2.0**-53 * (np.abs(option[:, None] * old) + np.abs(offset)[:, None])
+                off = np.maximum(np.abs(stored - demanded) - noise, 0) / new.grain.spacing(stored)
+                peak = np.where(np.isfinite(off), off, np.inf).max(axis=1)
+                better = peak < np.where(best > new.grain.limit, best, -1.0)
+                ratio[rows] = np.where(better, option, ratio[rows])
+                shift[rows] = np.where(better, offset, shift[rows])
+                best = np.where(better, peak, best)
+        bad_rows += int(np.count_nonzero(best > new.grain.limit))
+        if best.size and best.max() > worst.ulps:
+            worst = Match(ratio, float(best.max()), rows.start + int(best.argmax()))
+    return AffineMatch(Match(ratio, worst.ulps, worst.row, bad_rows=bad_rows), shift, size)
+
+
+def _slope(old: Array, new: Array) -> Array:
+    """Least-squares slope of each row of ``new`` against that of ``old``; 1 where constant."""
+    centred = old - old.mean(axis=1, keepdims=True)
+    spread = (centred * centred).sum(axis=1)
+    slope = (centred * new).sum(axis=1) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.where(spread > 0, slope, 1.0))

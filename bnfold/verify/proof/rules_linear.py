@@ -1,0 +1,410 @@
+"""Laws of the ops that multiply by a constant kernel: Gemm, MatMul, Einsum, Conv, ...
+
+With an operand ``s * b + t`` the product with a kernel K is ``(K * s) b + K t``: a kernel of its
+own on the shared value b, and a constant.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.verify.proof.constants import Const
+from bnfold.verify.proof.forms import Base, Form, Shape, UnfitError, align, merged, of_base, varies
+from bnfold.verify.proof.kernels import Kernel
+from bnfold.verify.proof.rounding import EXACT, Array, Grain
+from bnfold.verify.proof.source import Known, Op
+from bnfold.verify.proof.space import Place, Space
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The axes of operand, kernel and result of a product, one letter each."""
+
+    x: str
+    k: str
+    y: str
+
+
+def weight(known: Known | None) -> Const:
+    """A constant kernel of finite floats."""
+    if not isinstance(known, Const) or not known.floating or not known.finite:
+        raise UnfitError("no constant kernel")
+    return known
+
+
+def operand(space: Space, known: Known | None) -> Form:
+    """A computed operand of known rank, as it is known to both models."""
+    if not isinstance(known, Form) or known.shape is None:
+        raise UnfitError("no computed operand of known rank")
+    form = space.snap(known)
+    if form.base is None:
+        raise UnfitError("constant operand")
+    return form
+
+
+def biased(form: Form, bias: Known | None, gain: float, space: Space) -> Form:
+    """The result with the op's own bias added."""
+    if bias is None:
+        return form
+    if isinstance(bias, Form):
+        return space.add(form, bias.times(np.full((1,) * (bias.rank or 0), gain), EXACT))
+    if not bias.floating or not bias.finite or form.rank is None:
+        raise UnfitError("bias is no finite constant")
+    values = align(bias.real * gain, form.rank)
+    return form.plus(
+        values,
+        np.abs(values),
+        abs(gain) * align(bias.grain.spacing(bias.real), form.rank),
+        bias.grain,
+    )
+
+
+def product(
+    space: Space, op: Op, x: Form, kernel: Const, labels: Labels, gain: float = 1.0
+) -> Form:
+    """The product of a value with a constant kernel, summed over the labels y lacks."""
+    assert x.shape is not None
+    if any(label not in labels.k and label not in labels.y for label in labels.x):
+        raise UnfitError("sums over the operand alone")
+    summed = [label for label in labels.x if label in labels.k and label not in labels.y]
+    if any(label not in labels.y and label not in labels.x for label in labels.k):
+        raise UnfitError("sums over the kernel alone")
+    rows = [label for label in labels.y if label in labels.k]
+    order = [labels.k.index(label) for label in rows + summed]
+    stored = kernel.value.transpose(order)
+    sizes = dict(zip(labels.k, kernel.shape, strict=True))
+    for label, dim in zip(labels.x, x.shape, strict=True):
+        if label in sizes and sizes[label] != dim:
+            raise UnfitError("sizes unknown or broadcast")
+    loose = [i for i, label in enumerate(labels.x) if label not in labels.k]
+    if varies(x.coef, tuple(loose)):
+        x = of_base(space.full(x), x.dtype)
+    if not rows:
+        stored = stored[np.newaxis]
+
+    def on_kernel(array: Array) -> Array:
+        """An array of the operand's axes brought to the axes of ``stored``."""
+        picked = [labels.x.index(label) for label in rows + summed if label in labels.x]
+        dense = array.transpose(picked + loose).reshape([array.shape[i] for i in picked])
+        spread = dense.reshape(
+            [
+                array.shape[labels.x.index(label)] if label in labels.x else 1
+                for label in rows + summed
+            ]
+        )
+        return np.asarray(spread if rows else spread[np.newaxis])
+
+    def place(array: NDArray[Any]) -> NDArray[Any]:
+        shape = [sizes.get(label, 1) for label in labels.y]
+        return np.asarray(array.reshape(shape))
+
+    here = {label: i for i, label in enumerate(labels.x)}
+    key = (
+        "product",
+        x.base.id if x.base else -1,
+        len(labels.x),
+        stored.shape,
+        tuple(here.get(label, -1) for label in labels.y),
+        tuple(here[label] for label in summed),
+        tuple(labels.y.index(label) for label in rows),
+    )
+    matrix = Kernel(stored, max(1, len(rows)), on_kernel(x.coef) * gain, kernel.grain)
+    x_shape = x.shape or ()
+    dims: Shape = tuple(
+        sizes[label] if label in sizes else x_shape[here[label]] for label in labels.y
+    )
+    form = contracted(space, op, key, matrix, merged(op.shape(), dims), place, x)
+    if not np.any(x.const):
+        return form
+    parts = (x.const, x.mag, x.unit)
+    if not any(varies(part, tuple(loose)) for part in parts):
+        total, mag, unit = matrix.weigh(
+            on_kernel(x.const) * gain, on_kernel(x.mag) * abs(gain), on_kernel(x.unit) * abs(gain)
+        )
+        return form.plus(place(total), place(mag), place(unit), EXACT)
+    total = _whole(x.const, kernel.real, labels, sizes) * gain
+    mag = _whole(x.mag, np.abs(kernel.real), labels, sizes) * abs(gain)
+    unit = _whole(x.unit, np.abs(kernel.real), labels, sizes) * abs(gain)
+    return form.plus(total, mag, unit + kernel.grain.eps * mag, EXACT)
+
+
+def _whole(array: Array, kernel: Array, labels: Labels, sizes: dict[str, int]) -> Array:
+    """The product of an array that varies along axes the kernel does not have."""
+    shape = [
+        sizes[label] if label in sizes and label not in labels.y else size
+        for label, size in zip(labels.x, array.shape, strict=True)
+    ]
+    spread = np.broadcast_to(array, shape)
+    # Axes of size 1 that stand for a whole row axis broadcast with the kernel's.
+    subscripts = {label: i for i, label in enumerate(dict.fromkeys(labels.x + labels.k))}
+    ones = [
+        i
+        for i, label in enumerate(labels.x)
+        if label in sizes and spread.shape[i] == 1 and sizes[label] != 1
+    ]
+    x_labels = [label for i, label in enumerate(labels.x) if i not in ones]
+    lists = (x_labels, list(labels.k), list(labels.y))
+    x_axes, k_axes, y_axes = ([subscripts[label] for label in part] for part in lists)
+    operands: tuple[Any, ...] = (spread.squeeze(tuple(ones)), x_axes, kernel, k_axes, y_axes)
+    return np.asarray(np.einsum(*operands, optimize=True))
+
+
+def contracted(
+    space: Space, op: Op, key: Hashable, kernel: Kernel, shape: Shape | None, place: Place, x: Form
+) -> Form:
+    """The kernel's product without any constant."""
+    before = len(space.hits)
+    base, factor = space.contract(key, kernel, shape, op.dtype(), place, via=x.via)
+    same = len(space.hits) > before and space.hits[-1].match.identical
+    grain: Grain = EXACT if same or not space.folded else kernel.grain
+    zero = np.zeros((1,) * factor.ndim)
+    return Form(shape, op.dtype(), base, factor, zero, zero, zero, grain)
+
+
+def matmul(space: Space, op: Op) -> list[Form]:
+    """MatMul with a constant on either side."""
+    left, right = op.input(0), op.input(1)
+    if isinstance(right, Const) and isinstance(left, Form):
+        x = operand(space, left)
+        assert x.shape is not None
+        kernel = _unit_axes_dropped(weight(right), 2)
+        rank = len(x.shape)
+        if kernel.value.ndim > rank:
+            raise UnfitError("more batch axes than the operand")
+        names = string.ascii_letters[:rank]
+        if kernel.value.ndim == 1:
+            return [product(space, op, x, kernel, Labels(names, names[-1], names[:-1]))]
+        batch = names[rank - kernel.value.ndim : -2]
+        if rank == 1:
+            raise UnfitError("vector operand")
+        return [
+            product(space, op, x, kernel, Labels(names, batch + names[-1] + "Z", names[:-1] + "Z"))
+        ]
+    if isinstance(left, Const) and isinstance(right, Form):
+        x = operand(space, right)
+        assert x.shape is not None
+        kernel = _unit_axes_dropped(weight(left), 2)
+        rank = len(x.shape)
+        if rank < 2 or not 2 <= kernel.value.ndim <= rank:
+            raise UnfitError("vector operand")
+        names = string.ascii_letters[:rank]
+        batch = names[rank - kernel.value.ndim : -2]
+        return [
+            product(
+                space,
+                op,
+                x,
+                kernel,
+                Labels(names, batch + "Z" + names[-2], names[:-2] + "Z" + names[-1]),
+            )
+        ]
+    raise UnfitError("both operands are computed")
+
+
+def _unit_axes_dropped(kernel: Const, keep: int) -> Const:
+    """Leading axes of size 1 removed, which broadcast anyway."""
+    value = kernel.value
+    while value.ndim > keep and value.shape[0] == 1:
+        value = value[0]
+    return Const(value, kernel.dtype, kernel.grain)
+
+
+def gemm(space: Space, op: Op) -> list[Form]:
+    """Gemm: alpha * A' B' + beta * C with a constant A or B."""
+    a, b = op.input(0), op.input(1)
+    alpha, beta = op.real("alpha", 1.0), op.real("beta", 1.0)
+    first = "im" if op.integer("transA", 0) else "mi"
+    second = "ji" if op.integer("transB", 0) else "ij"
+    if isinstance(b, Const) and isinstance(a, Form):
+        form = product(space, op, operand(space, a), weight(b), Labels(first, second, "mj"), alpha)
+    elif isinstance(a, Const) and isinstance(b, Form):
+        form = product(space, op, operand(space, b), weight(a), Labels(second, first, "mj"), alpha)
+    else:
+        raise UnfitError("no constant kernel")
+    return [biased(form, op.input(2), beta, space)]
+
+
+def einsum(space: Space, op: Op) -> list[Form]:
+    """Einsum of one computed and one constant operand."""
+    if len(op.inputs) != 2:
+        raise UnfitError("not two operands")
+    terms, arrow, result = op.text("equation", "").replace(" ", "").partition("->")
+    sides = terms.split(",")
+    if not arrow or len(sides) != 2:
+        raise UnfitError("implicit result")
+    which = 1 if isinstance(op.input(1), Const) else 0
+    x, kernel = operand(space, op.input(1 - which)), weight(op.input(which))
+    assert x.shape is not None
+    ranks = (len(x.shape), kernel.value.ndim)
+    x_labels, k_labels, y_labels = _spelled((sides[1 - which], sides[which], result), ranks)
+    if any(len(set(labels)) != len(labels) for labels in (x_labels, k_labels, y_labels)):
+        raise UnfitError("diagonal")
+    return [product(space, op, x, kernel, Labels(x_labels, k_labels, y_labels))]
+
+
+def _spelled(terms: tuple[str, str, str], ranks: tuple[int, int]) -> tuple[str, str, str]:
+    """The terms of operand, kernel and result with their ellipses spelled out."""
+    free = "".join(c for c in string.ascii_letters if not any(c in term for term in terms))
+    dots = [
+        rank - len(term.replace("...", "")) if "..." in term else 0
+        for term, rank in zip(terms, ranks, strict=False)
+    ]
+    if any(len(t.replace("...", "")) + d != r for t, d, r in zip(terms, dots, ranks, strict=False)):
+        raise UnfitError("equation does not fit the ranks")
+    most = max(dots)
+    spelled = [
+        term.replace("...", free[most - count : most])
+        for term, count in zip(terms, [*dots, most], strict=True)
+    ]
+    return spelled[0], spelled[1], spelled[2]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution slides.
+
+    Attributes:
+        sizes: kernel size per spatial axis.
+        group: number of groups.
+        key: strides, dilations, padding, hashable.
+        blocked: whether a shift of the operand reaches the elements of the result unequally.
+    """
+
+    sizes: tuple[int, ...]
+    group: int
+    key: tuple[object, ...]
+    blocked: bool
+
+
+def _window(op: Op, kernel: Const, transposed: bool) -> Window:
+    sizes = kernel.shape[2:]
+    strides = op.integers("strides") or (1,) * len(sizes)
+    dilations = op.integers("dilations") or (1,) * len(sizes)
+    auto = op.text("auto_pad", "NOTSET")
+    pads = op.integers("pads") or (0,) * (2 * len(sizes))
+    if auto == "VALID":
+        auto, pads = "NOTSET", (0,) * (2 * len(sizes))
+    extra = op.integers("output_padding") or (0,) * len(sizes)
+    wanted = op.integers("output_shape")
+    group = op.integer("group", 1)
+    key = (strides, dilations, auto, pads if auto == "NOTSET" else (), extra, wanted, group)
+    if transposed:
+        pointwise = all(s == 1 for s in sizes + strides) and not any(extra) and not wanted
+        return Window(sizes, group, key, not pointwise or any(pads) or auto != "NOTSET")
+    return Window(sizes, group, key, any(pads) or auto != "NOTSET")
+
+
+def conv(space: Space, op: Op) -> list[Form]:
+    """Conv, grouped or not, of any rank."""
+    kernel = weight(op.input(1))
+    window = _window(op, kernel, False)
+    outputs, each = kernel.shape[:2]
+    groups = window.group
+    if groups < 1 or outputs % groups:
+        raise UnfitError("groups do not fit")
+    stored = kernel.value.reshape(groups, outputs // groups, each, *window.sizes)
+    return [_convolved(space, op, kernel, window, stored, groups * each)]
+
+
+def conv_transpose(space: Space, op: Op) -> list[Form]:
+    """ConvTranspose, grouped or not, of any rank."""
+    kernel = weight(op.input(1))
+    window = _window(op, kernel, True)
+    channels, each = kernel.shape[:2]
+    groups = window.group
+    if groups < 1 or channels % groups:
+        raise UnfitError("groups do not fit")
+    stored = kernel.value.reshape(groups, channels // groups, each, *window.sizes)
+    return [_convolved(space, op, kernel, window, stored.swapaxes(1, 2), channels)]
+
+
+def _convolved(
+    space: Space, op: Op, kernel: Const, window: Window, stored: NDArray[Any], channels: int
+) -> Form:
+    """A convolution with a kernel of axes (group, output, input, spatial...)."""
+    x = operand(space, op.input(0))
+    assert x.shape is not None
+    rank = len(x.shape)
+    if rank != 2 + len(window.sizes):
+        raise UnfitError("rank does not fit the kernel")
+    x = _per_channel(space, x, window.blocked)
+    assert x.base is not None
+
+    def on_kernel(array: Array) -> Array:
+        flat = np.broadcast_to(array.reshape(-1), (channels,)) if array.size > 1 else array
+        groups, each = (window.group, channels // window.group) if array.size > 1 else (1, 1)
+        return flat.reshape(groups, 1, each, *(1,) * len(window.sizes))
+
+    def place(array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape(1, -1, *(1,) * len(window.sizes))
+
+    matrix = Kernel(stored, 2, on_kernel(x.coef), kernel.grain)
+    key = (op.op_type, x.base.id, stored.shape, window.key)
+    form = contracted(space, op, key, matrix, op.shape() or (None,) * rank, place, x)
+    if np.any(x.const):
+        total, mag, unit = matrix.weigh(on_kernel(x.const), on_kernel(x.mag), on_kernel(x.unit))
+        form = form.plus(place(total), place(mag), place(unit), EXACT)
+    bias = op.input(2)
+    if isinstance(bias, Const):
+        bias = Const(place(bias.value), bias.dtype, bias.grain)
+    elif bias is not None:
+        raise UnfitError("computed bias")
+    return biased(form, bias, 1.0, space)
+
+
+def _per_channel(space: Space, x: Form, blocked: bool) -> Form:
+    """The operand with coef and const that the convolution can take.
+
+    Where the window pads with zeros only a scale passes: ``s * b + t = s * (b + t / s)``, and
+    ``b + t / s`` becomes the value that is padded.
+    """
+    rank = len(x.coef.shape)
+    others = (0, *range(2, rank))
+    if varies(x.coef, others):
+        return of_base(space.full(x), x.dtype)
+    if not np.any(x.const) or not (blocked or varies(x.const, others)):
+        return x
+    if np.any((x.coef == 0) & (x.const != 0)):
+        return of_base(space.full(x), x.dtype)
+    factor, base = space.ray(x, signed=True)
+    if varies(factor, others):
+        return of_base(space.full(x), x.dtype)
+    zero = np.zeros((1,) * rank)
+    return replace(x, base=base, coef=factor, const=zero, mag=zero, unit=zero)
+
+
+def gather_rows(space: Space, op: Op) -> list[Form]:
+    """Gather of rows of a constant table: an embedding."""
+    table = weight(op.input(0))
+    index = op.input(1)
+    if not isinstance(index, Form) or index.shape is None or op.integer("axis", 0) != 0:
+        raise UnfitError("no table of rows")
+    base: Base = space.full(index)
+    rank, tail = len(index.shape), table.shape[1:]
+
+    def place(array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape((1,) * rank + tail)
+
+    stored = table.value.reshape(table.shape[0], -1).T
+    kernel = Kernel(stored, 1, np.ones((1, 1)), table.grain)
+    shape = merged(op.shape(), index.shape + tail)
+    key = ("table", base.id, rank, table.shape)
+    found = space.look_up(key, kernel, shape, op.dtype(), place)
+    return [
+        Form(
+            shape,
+            op.dtype(),
+            found.base,
+            place(found.ratio),
+            place(found.shift),
+            place(found.mag),
+            place(found.unit),
+            found.grain,
+        )
+    ]
