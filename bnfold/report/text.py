@@ -42,7 +42,7 @@ def render_text(
         list(_head(report)),
         list(_affines(report, verbose)),
         list(_hints(report)),
-        list(_verification(report)),
+        list(_verification(report, verbose)),
         list(_benchmark(report.benchmark)),
         list(_sizes(report)),
         list(_foot(report, verbose)),
@@ -104,7 +104,7 @@ def _hints(report: Report) -> Iterator[_Line]:
         yield _Line(f"{_INDENT}{code}  {stops[code].hint}", hang=10)
 
 
-def _verification(report: Report) -> Iterator[_Line]:
+def _verification(report: Report, verbose: bool) -> Iterator[_Line]:
     verification = report.verification
     if verification is None:
         if report.kind is ReportKind.FOLD:
@@ -115,17 +115,19 @@ def _verification(report: Report) -> Iterator[_Line]:
     took = wording.seconds(verification.seconds)
     yield _Line(f"{wording.verdict(verification).capitalize()} ({facts}, {took})", style, hang=2)
     for check in verification.checks:
-        yield _check(check)
+        yield _check(check, verbose)
     for output in verification.outputs:
         yield _Line(f"{_INDENT}{wording.output(output)}", hang=4)
     for line in wording.remarks(verification):
         yield _Line(f"{_INDENT}{line}", "" if verification.passed else "bold", hang=4)
 
 
-def _check(check: Check) -> _Line:
+def _check(check: Check, verbose: bool) -> _Line:
     parts = [wording.figure(check), check.detail]
     if check.status is Status.FAILED:
         parts.insert(0, " ".join(part for part in (check.code, check.where) if part))
+    elif check.status is Status.PASSED and parts[0] and not verbose:
+        parts.pop()  # the figure beside its bound says it
     text = "; ".join(part for part in parts if part)
     label = f"{_INDENT}{_STATUS[check.status]:8}{check.kind.value:12}"
     return _Line(f"{label}{text}", _STATUS_STYLE[check.status], hang=len(label))
