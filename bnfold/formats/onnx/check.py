@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from bnfold.core.errors import InputError
+from bnfold.formats.onnx.signature import Signatures
 from bnfold.formats.onnx.tensors import check_tensor
 from bnfold.formats.text import clip
 
@@ -21,9 +22,37 @@ DEEPEST_NESTING = 32
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _ELEMENT_TYPES = frozenset(int(dtype) for dtype in ir.DataType)
 _ATTRIBUTE_TYPES = frozenset(onnx.AttributeProto.AttributeType.values())
+_PLAIN = frozenset(
+    onnx.AttributeProto.AttributeType.Value(name)
+    for name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS", "GRAPH", "GRAPHS")
+)
 
-# The names that can be read, one set per graph from the innermost outwards.
-_Scopes = tuple[frozenset[str], ...]
+
+@dataclass(frozen=True)
+class _Context:
+    """What a body of nodes stands in.
+
+    Attributes:
+        signatures: of the ops that may be called.
+        scopes: the names that can be read, one set per graph from the innermost outwards.
+    """
+
+    signatures: Signatures
+    scopes: tuple[frozenset[str], ...] = ()
+
+    def within(self, names: frozenset[str]) -> _Context:
+        """The context of the bodies of a graph's nodes.
+
+        Raises:
+            InputError: they are nested too deeply.
+        """
+        if len(self.scopes) >= DEEPEST_NESTING:
+            raise InputError(f"its graphs are nested more than {DEEPEST_NESTING} deep")
+        return _Context(self.signatures, (names, *self.scopes))
+
+    def sees(self, name: str) -> bool:
+        """Whether a node may read the name."""
+        return any(name in scope for scope in self.scopes)
 
 
 @dataclass(frozen=True)
@@ -47,9 +76,12 @@ def check_model(model: onnx.ModelProto) -> bool:
     """
     _check_versions(model)
     _check_functions(model.functions)
-    in_order = _check_graph(model.graph, "the graph", (), 1)
+    own = frozenset((function.domain, function.name) for function in model.functions)
+    context = _Context(Signatures(model.opset_import, own))
+    in_order = _check_graph(model.graph, "the graph", context)
     for function in model.functions:
-        in_order &= _check_function(function)
+        context = _Context(Signatures(function.opset_import, own))
+        in_order &= _check_function(function, context)
     _check_imports(model)
     return in_order
 
@@ -108,14 +140,14 @@ def _all_nodes(nodes: Iterable[onnx.NodeProto], depth: int = 1) -> Iterator[onnx
             yield from _all_nodes(graph.node, depth + 1)
 
 
-def _check_function(function: onnx.FunctionProto) -> bool:
+def _check_function(function: onnx.FunctionProto, context: _Context) -> bool:
     where = f"function {_quoted(function.name)}"
     _check_distinct(function.input, where, "inputs")
     body = _Body(where, function.node, function.input, function.output)
-    return _check_body(body, (), 1)
+    return _check_body(body, context)
 
 
-def _check_graph(graph: onnx.GraphProto, where: str, outer: _Scopes, depth: int) -> bool:
+def _check_graph(graph: onnx.GraphProto, where: str, context: _Context) -> bool:
     inputs = [value.name for value in graph.input]
     _check_distinct(inputs, where, "inputs")
     for value in (*graph.input, *graph.output):
@@ -134,7 +166,7 @@ def _check_graph(graph: onnx.GraphProto, where: str, outer: _Scopes, depth: int)
         check_tensor(tensor, f"initializer {_quoted(tensor.name)}")
     given = list(dict.fromkeys([*inputs, *initializers]))
     outputs = [value.name for value in graph.output]
-    return _check_body(_Body(where, graph.node, given, outputs), outer, depth)
+    return _check_body(_Body(where, graph.node, given, outputs), context)
 
 
 def _check_type(proto: onnx.TypeProto, name: str) -> None:
@@ -155,19 +187,20 @@ def _check_type(proto: onnx.TypeProto, name: str) -> None:
         raise InputError(f"{_quoted(name)} has a type that is not supported ({kind})")
 
 
-def _check_body(body: _Body, outer: _Scopes, depth: int) -> bool:
+def _check_body(body: _Body, outer: _Context) -> bool:
     """Check a list of nodes; True when it is in topological order."""
-    if depth > DEEPEST_NESTING:
-        raise InputError(f"its graphs are nested more than {DEEPEST_NESTING} deep")
     producer = _producers(body)
-    scopes = (frozenset(body.given).union(producer), *outer)
+    context = outer.within(frozenset(body.given).union(producer))
     needs: list[set[int]] = []
     in_order = True
     for index, node in enumerate(body.nodes):
         _check_node(node, body.where)
-        read, inner_order = _reads(node, scopes, depth)
+        wrong = context.signatures.check(node)
+        if wrong:
+            raise InputError(f"{_node(node, body.where)} {wrong}")
+        read, inner_order = _reads(node, context)
         for name in read:
-            if not _visible(name, scopes):
+            if not context.sees(name):
                 raise InputError(
                     f"{_node(node, body.where)} reads {_quoted(name)}, which nothing produces"
                 )
@@ -178,7 +211,7 @@ def _check_body(body: _Body, outer: _Scopes, depth: int) -> bool:
     if not in_order:
         _check_acyclic(needs, body)
     for name in body.outputs:
-        if not _visible(name, scopes):
+        if not context.sees(name):
             raise InputError(f"output {_quoted(name)} of {body.where} is produced by nothing")
     return in_order
 
@@ -207,14 +240,15 @@ def _check_node(node: onnx.NodeProto, where: str) -> None:
                 f"{_node(node, where)} has attribute {_quoted(attribute.name)} twice or unnamed"
             )
         names.add(attribute.name)
-        _check_attribute(attribute, _node(node, where))
+        if not attribute.ref_attr_name:
+            _check_attribute(attribute, node, where)
 
 
-def _check_attribute(attribute: onnx.AttributeProto, where: str) -> None:
+def _check_attribute(attribute: onnx.AttributeProto, node: onnx.NodeProto, where: str) -> None:
     kind, kinds = attribute.type, onnx.AttributeProto
-    label = f"attribute {_quoted(attribute.name)} of {where}"
-    if attribute.ref_attr_name:
+    if kind in _PLAIN:
         return
+    label = f"attribute {_quoted(attribute.name)} of {_node(node, where)}"
     if kind == kinds.UNDEFINED or kind not in _ATTRIBUTE_TYPES:
         raise InputError(f"{label} says no type that is known")
     if kind in (kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS):
@@ -237,17 +271,13 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attribute.graphs
 
 
-def _visible(name: str, scopes: _Scopes) -> bool:
-    return any(name in scope for scope in scopes)
-
-
-def _reads(node: onnx.NodeProto, scopes: _Scopes, depth: int) -> tuple[set[str], bool]:
+def _reads(node: onnx.NodeProto, context: _Context) -> tuple[set[str], bool]:
     """Return the names of this scope or outer ones that a node and its bodies read."""
     read = {name for name in node.input if name}
     in_order = True
     for graph in _subgraphs(node):
         where = f"the body of {_node(node, '')}"
-        in_order &= _check_graph(graph, where, scopes, depth + 1)
+        in_order &= _check_graph(graph, where, context)
         read |= _captured(graph)
     return read, in_order
 

@@ -152,6 +152,16 @@ class TestWhatIsTaken:
         read = next(iter(branch)).inputs[1]
         assert read is opened.graph.initializers["w"]
 
+    def test_ops_that_onnx_does_not_know_or_that_are_overridden_pass(self) -> None:
+        proto = with_function([oh.make_node("Relu", ["a"], ["out"])], ["a"])
+        proto.functions[0].domain, proto.functions[0].name = "", "Gemm"
+        proto.graph.node[0].op_type, proto.graph.node[0].domain = "Gemm", ""
+        for op in ("Attention2", "Relu"):
+            proto.graph.node.append(oh.make_node(op, ["x"], [op], domain="com.example", axis="z"))
+        proto.graph.node.append(oh.make_node("NoSuchOp", ["x"], ["z"], axis="z"))
+        proto.graph.node.append(oh.make_node("Relu", ["x"], ["w2"], unknown_attribute=1))
+        assert len(open_onnx(proto).graph) == 5
+
     def test_negative_dims_become_unknown(self) -> None:
         opened = open_onnx(model(inputs=[value("x", -1, 4)]))
         shape = opened.graph.inputs[0].shape
@@ -227,6 +237,11 @@ def with_function(body: list[onnx.NodeProto], inputs: list[str]) -> onnx.ModelPr
     return proto
 
 
+def body_of(name: str) -> onnx.GraphProto:
+    """A body that reads an outer name."""
+    return oh.make_graph([oh.make_node("Relu", [name], ["t"])], "t", [], [value("t", 1)])
+
+
 def changed(change: Callable[[onnx.ModelProto], object]) -> onnx.ModelProto:
     proto = model()
     change(proto)
@@ -250,7 +265,9 @@ def nested(depth: int) -> onnx.ModelProto:
     proto = model([], [nh.from_array(np.array(True), "c")])
     graph = proto.graph
     for level in range(depth):
-        node = graph.node.add(op_type="If", input=["c"], output=[f"z{level}" if level else "y"])
+        node = graph.node.add(
+            op_type="If", domain="com.example", input=["c"], output=[f"z{level}" if level else "y"]
+        )
         attribute = node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH)
         graph = attribute.g
         graph.output.add(name=f"z{level + 1}")
@@ -321,9 +338,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
                     ["c"],
                     ["a"],
                     name="if",
-                    then_branch=oh.make_graph(
-                        [oh.make_node("Relu", ["y"], ["t"])], "t", [], [value("t", 1)]
-                    ),
+                    then_branch=body_of("y"),
+                    else_branch=body_of("y"),
                 ),
                 oh.make_node("Relu", ["a"], ["y"]),
             ],
@@ -339,9 +355,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
                     ["x"],
                     ["y"],
                     name="if",
-                    then_branch=oh.make_graph(
-                        [oh.make_node("Relu", ["gone"], ["t"])], "t", [], [value("t", 1)]
-                    ),
+                    then_branch=body_of("gone"),
+                    else_branch=body_of("gone"),
                 ),
             ]
         ),
@@ -387,6 +402,38 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "function reads nothing": (
         lambda: with_function([oh.make_node("Relu", ["gone"], ["out"])], ["a"]),
         "in function 'F' reads 'gone'",
+    ),
+    "too few inputs": (
+        lambda: model([oh.make_node("Gemm", ["x"], ["y"], name="g")]),
+        "Gemm node 'g' has 1 inputs where 2 to 3 belong",
+    ),
+    "too many inputs": (
+        lambda: model([oh.make_node("Relu", ["x", "w"], ["y"])]),
+        "has 2 inputs where 1 belong",
+    ),
+    "too many outputs": (
+        lambda: model([oh.make_node("Relu", ["x"], ["y", "z"])]),
+        "has 2 outputs where 1 belong",
+    ),
+    "empty required input": (
+        lambda: model([oh.make_node("Gemm", ["x", ""], ["y"])]),
+        "lacks its input 1",
+    ),
+    "attribute of another type": (
+        lambda: model([oh.make_node("Gemm", ["x", "w"], ["y"], alpha=1)]),
+        "has a INT as its attribute 'alpha', where FLOAT belongs",
+    ),
+    "missing attribute": (
+        lambda: model([oh.make_node("Cast", ["x"], ["y"])]),
+        "lacks its attribute 'to'",
+    ),
+    "wrong call in a function": (
+        lambda: with_function([oh.make_node("Gemm", ["a"], ["out"])], ["a"]),
+        "in function 'F' has 1 inputs",
+    ),
+    "new opset": (
+        lambda: changed(lambda m: setattr(m.opset_import[0], "version", 9999)),
+        "opset 9999 is newer than",
     ),
     "huge dims": (lambda: tensor_with(dims=[2**40, 2**20]), "48 bytes where"),
     "negative dims": (lambda: tensor_with(dims=[-4, 3]), "negative dimension"),
