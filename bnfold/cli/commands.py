@@ -202,21 +202,29 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
 @cli.command("explain")
 @click.argument("code", required=False)
 def explain_command(code: str | None) -> int:
-    """Explain the CODE of a reason, such as BNF203; without one, list them all."""
+    """Explain CODE: why an affine stays (BNF203) or a check failed (BNV120); all without CODE."""
     from bnfold.core.diagnostics import Reason
+    from bnfold.verify.codes import Fault
 
+    entries: list[Reason | Fault] = [*Reason, *Fault]
     if code is None:
-        for reason in Reason:
-            click.echo(f"{reason.code}  {reason.title}")
+        for entry in entries:
+            click.echo(f"{entry.code}  {entry.title}")
         return 0
     wanted = code.strip().lower()
-    for reason in Reason:
-        if wanted in (reason.code.lower(), str(reason.number), reason.title):
-            click.echo(f"{reason.code} {reason.title}\n\n{reason.why}\n\nWhat to do: {reason.hint}")
-            return 0
-    known = [name for reason in Reason for name in (reason.code, reason.title)]
-    guess = suggestion(code, known) or " 'bnfold explain' lists them all."
-    raise click.UsageError(f"no reason has the code {code!r}.{guess}")
+    found = [
+        entry for entry in entries if wanted in (entry.code.lower(), str(entry.number), entry.title)
+    ]
+    if not found:
+        known = [name for entry in entries for name in (entry.code, entry.title)]
+        guess = suggestion(code, known) or " 'bnfold explain' lists them all."
+        raise click.UsageError(f"nothing has the code {code!r}.{guess}")
+    texts = [
+        f"{entry.code} {entry.title}\n\n{entry.why}\n\nWhat to do: {entry.hint}\n"
+        for entry in found
+    ]
+    click.echo("\n".join(texts), nl=False)
+    return 0
 
 
 def default_output(model: Path) -> Path:

@@ -118,6 +118,8 @@ def _verification(report: Report, verbose: bool) -> Iterator[_Line]:
         yield _check(check, verbose)
     for output in verification.outputs:
         yield _Line(f"{_INDENT}{wording.output(output)}", hang=4)
+    if not verification.passed:
+        yield _Line(f"{_INDENT}bnfold explain CODE says more about a failed check")
     for line in wording.remarks(verification):
         yield _Line(f"{_INDENT}{line}", "" if verification.passed else "bold", hang=4)
 
