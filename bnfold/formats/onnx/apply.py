@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import NameFixPass
 
 from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
@@ -17,7 +16,8 @@ from bnfold.core.graph import Use
 from bnfold.core.plan import Plan
 from bnfold.core.state import Standing
 from bnfold.core.transfer import Form
-from bnfold.formats.onnx.numerics import rounded, too_small
+from bnfold.formats.onnx.edited import Edited
+from bnfold.formats.onnx.names import name_values
 from bnfold.formats.onnx.scope import Scope, scopes
 
 
@@ -75,7 +75,7 @@ def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.M
         DoesNotFit: if a constant cannot be written in its data type.
     """
     result = model.clone()
-    NameFixPass()(result)
+    name_values(result)
     by_scope = {part.scope: part for part in plan.graphs}
     names = _all_names(result)
     blocked: dict[int, dict[Use, Reason]] = {}
@@ -112,8 +112,7 @@ def _all_names(model: ir.Model) -> Counter[str]:
 class _New:
     """A constant to be written: its content, and the value that it replaces."""
 
-    array: NDArray[np.generic]
-    dtype: ir.DataType
+    content: Edited
     old: ir.Value | None
     name: str
 
@@ -129,7 +128,7 @@ class _Editor:
         self.blocked: dict[Use, Reason] = {}
         self._nodes = list(scope.graph)
         self._new: dict[Use, _New] = {}
-        self._values: dict[tuple[object, ...], ir.Value] = {}
+        self._values: dict[tuple[str | None, bytes], ir.Value] = {}
 
     def _node(self, number: int) -> ir.Node:
         return self._nodes[self.part.nodes[number]]
@@ -149,7 +148,7 @@ class _Editor:
             node = self._node(use.op)
             old = node.inputs[use.operand] if use.operand < len(node.inputs) else None
             if old is None or not old.name or _is_ignored(node, use.operand):
-                self._check(use, np.zeros(()), affine, self._dtype(use.op), None, "bias")
+                self._enter(use, affine, self._dtype(use.op), "bias")
             else:
                 self._edit(use, affine, old)
         for number, standing in self.part.plan.standing.items():
@@ -159,18 +158,18 @@ class _Editor:
         name = old.name or ""
         array = self.scope.constants.array(name)
         assert array is not None
-        self._check(use, array.astype(np.float64), affine, _onnx_type(array), old, name)
+        self._check(use, Edited(array, affine, _onnx_type(array)), old, name)
 
     def _stand(self, number: int, standing: Standing) -> None:
         dtype, affine = self._dtype(number), standing.affine
-        own, nothing = Use(number, -1), np.zeros(())
+        own = Use(number, -1)
         match standing.form:
             case Form.MUL:
                 only = Affine.of(1.0, _trimmed(affine.scale))
-                self._check(own, nothing, only, dtype, None, "scale")
+                self._enter(own, only, dtype, "scale")
             case Form.ADD:
                 only = Affine.of(1.0, _trimmed(affine.shift))
-                self._check(own, nothing, only, dtype, None, "shift")
+                self._enter(own, only, dtype, "shift")
             case Form.NORM:
                 self._norm(number, affine)
             case _:
@@ -193,30 +192,22 @@ class _Editor:
             assert array is not None
             only = Affine(np.zeros(target.shape), np.asarray(target))
             use = Use(number, operand)
-            self._check(use, array.astype(np.float64), only, _onnx_type(array), old, old.name or "")
+            self._check(use, Edited(array, only, _onnx_type(array)), old, old.name or "")
             if use in self.blocked:
                 self.blocked[Use(number, -1)] = self.blocked.pop(use)
 
-    def _check(
-        self,
-        use: Use,
-        base: Array,
-        affine: Affine,
-        dtype: ir.DataType,
-        old: ir.Value | None,
-        name: str,
-    ) -> None:
-        exact = base * affine.scale + affine.shift
-        while exact.ndim > max(base.ndim, 1) and exact.shape[0] == 1 and old is not None:
-            exact = exact.reshape(exact.shape[1:])
-        result = rounded(exact, dtype)
-        reason = too_small(base, exact, result, affine)
+    def _enter(self, use: Use, shift: Affine, dtype: ir.DataType, name: str) -> None:
+        """A constant that did not exist before."""
+        name = f"{self._node(use.op).outputs[0].name}_{name}"
+        content = Edited(np.zeros((), dtype=np.float64), shift, dtype, is_new=True)
+        self._check(use, content, None, name)
+
+    def _check(self, use: Use, content: Edited, old: ir.Value | None, name: str) -> None:
+        reason = content.why_not()
         if reason is not None:
             self.blocked[use] = reason
             return
-        if old is None:
-            name = f"{self._node(use.op).outputs[0].name}_{name}"
-        self._new[use] = _New(result, dtype, old, name)
+        self._new[use] = _New(content, old, name)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -284,17 +275,18 @@ class _Editor:
 
     def _constant(self, new: _New, node: ir.Node) -> ir.Value:
         """The new constant as a value of the graph; equal ones are shared."""
-        key = (new.old.name if new.old else None, new.dtype, new.array.shape, new.array.tobytes())
-        if new.old is not None and key in self._values:
+        content = new.content
+        key = (new.old.name, content.affine.digest) if new.old is not None else (new.name, b"")
+        if key in self._values:
             return self._values[key]
         name = self._fresh(new.name)
-        tensor = ir.Tensor(new.array, dtype=new.dtype, name=name)
+        tensor = content.tensor(name)
         graph = self.scope.graph
         if isinstance(graph, ir.Graph):
             value = ir.Value(
                 name=name,
-                shape=ir.Shape(new.array.shape),
-                type=ir.TensorType(new.dtype),
+                shape=ir.Shape(content.shape),
+                type=ir.TensorType(content.dtype),
                 const_value=tensor,
             )
             graph.register_initializer(value)
@@ -352,6 +344,7 @@ class _Editor:
             if value.const_value is not None:
                 value.const_value.name = old
             graph.register_initializer(value)
+
 
 def _is_ignored(node: ir.Node, operand: int) -> bool:
     """Whether the op multiplies the operand by zero: a Gemm with beta = 0 has no bias."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
+from onnx_ir.passes.common import ShapeInferencePass
 
 from bnfold.core.moves import Shape
+from bnfold.formats.onnx.names import name_values
 
 
 def scratch_copy(model: ir.Model) -> ir.Model:
@@ -16,7 +17,7 @@ def scratch_copy(model: ir.Model) -> ir.Model:
     A model that the inference rejects keeps the shapes that it declares itself.
     """
     scratch = model.clone()
-    NameFixPass()(scratch)
+    name_values(scratch)
     # onnx knows no shape rule for GroupNormalization; InstanceNormalization has the one it needs.
     grouped = [n for n in scratch.graph.all_nodes() if n.op_type == "GroupNormalization"]
     for node in grouped:
