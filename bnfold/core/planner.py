@@ -49,7 +49,7 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
         changed = [
             # A unit that another one has changed meanwhile is found anew in the next round.
             not set(unit.ops).intersection(state.touched[first:]) and _settle(state, unit, outcomes)
-            for unit in units
+            for unit in sorted(units, key=lambda unit: _holds_both(state, unit))
         ]
         if not any(changed) and len(state.touched) == first:
             break
@@ -61,6 +61,11 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
     }
     folds, kept = report(state, initial, outcomes)
     return Plan(dict(state.edits), standing, folds, kept)
+
+
+def _holds_both(state: State, unit: Unit) -> bool:
+    """Whether a normalization is among its ops: it comes last, so that others may merge into it."""
+    return any(state.standing[op].form is Form.NORM for op in unit.ops)
 
 
 def _original(graph: Graph, number: int) -> tuple[Affine, Form]:

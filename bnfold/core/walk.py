@@ -317,7 +317,7 @@ class Walker:
                 change = self._fit(op, bias.operand, change)
         use = Use(number, bias.operand)
         if bias.present:
-            self._request(use, change)
+            self._request_on_behalf(use, change, direction)
             return
         with self._at(op, direction):
             self.state.edit(use, change)
@@ -535,9 +535,13 @@ class Walker:
 
     def _scale_kernel(self, use: Use, factor: Array, direction: Direction) -> None:
         """Multiply the kernel that ``use`` reads, and remember by how much."""
+        self._request_on_behalf(use, Affine.of(factor, 0.0), direction)
+        self.state.multiply(use, Affine.of(factor, 0.0))
+
+    def _request_on_behalf(self, use: Use, wanted: Affine, direction: Direction) -> None:
+        """A request for a kernel or bias by a walk that goes in ``direction``."""
         outer, self._direction = self._direction, direction
         try:
-            self._request(use, Affine.of(factor, 0.0))
+            self._request(use, wanted)
         finally:
             self._direction = outer
-        self.state.multiply(use, Affine.of(factor, 0.0))
