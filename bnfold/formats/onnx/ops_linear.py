@@ -98,10 +98,10 @@ def convolution(view: NodeView) -> Transfer:
     sizes.update(sizes_of((w, shape)))
     labels = Labels(((), ("g", "c"), *space), w, ((), ("g", "o"), *space), sizes)
     blocked, detail = None, ""
-    if transposed:
+    if transposed and not _is_pointwise(view, shape):
         blocked = Reason.PADDING_SHIFT
         detail = "a transposed convolution reaches its borders with fewer taps"
-    elif _pads(view, shape):
+    elif not transposed and _pads(view, shape):
         blocked, detail = Reason.PADDING_SHIFT, "the convolution pads with zeros"
     return Contraction(
         labels,
@@ -109,6 +109,13 @@ def convolution(view: NodeView) -> Transfer:
         shift_blocked=blocked,
         blocked_detail=detail,
     )
+
+
+def _is_pointwise(view: NodeView, kernel: Shape) -> bool:
+    """Whether each result has one tap: no window, no stride, nothing added or cut at the border."""
+    ones = all(dim == 1 for dim in kernel[2:]) and set(view.attr_ints("strides") or ()) <= {1}
+    border = any(any(view.attr_ints(name) or ()) for name in ("pads", "output_padding"))
+    return ones and not border and not view.has("output_shape")
 
 
 def _pads(view: NodeView, kernel: Shape) -> bool:

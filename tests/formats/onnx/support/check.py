@@ -103,6 +103,31 @@ def assert_same(expected: list[Array], got: list[Array], where: str = "") -> Non
         assert error <= tolerance * largest, f"{where} output {number}: {error:g} of {largest:g}"
 
 
+def assert_no_further(
+    truth: list[Array], original: list[Array], folded: list[Array], where: str
+) -> None:
+    """The folded model is as near to the truth as the original was, up to rounding.
+
+    onnxruntime itself approximates: it quantizes data before a quantized weight, for instance.
+    """
+    assert len(original) == len(folded)
+    for number, (t, a, b) in enumerate(zip(truth, original, folded, strict=True)):
+        assert a.shape == b.shape, f"{where} output {number}: shape {a.shape} became {b.shape}"
+        assert a.dtype == b.dtype, f"{where} output {number}: {a.dtype} became {b.dtype}"
+        if a.dtype.kind not in "fV":
+            assert np.array_equal(a, b), f"{where} output {number}"
+            continue
+        assert np.isfinite(t).all() and np.isfinite(b.astype(np.float64)).all(), where
+        rounding = TOLERANCE[f"{a.dtype.kind}{a.dtype.itemsize}"]
+        largest = max(1e-3, float(np.abs(t).max(initial=0.0)))
+        before, after = (
+            float(np.abs(got.astype(np.float64) - t).max(initial=0.0)) for got in (a, b)
+        )
+        assert after <= 4 * before + rounding * largest, (
+            f"{where} output {number}: off by {after:g}, the original by {before:g} of {largest:g}"
+        )
+
+
 def assert_well_formed(original: ModelProto, folded: ModelProto) -> None:
     """Valid, of the same interface, and no larger."""
     onnx.checker.check_model(folded, full_check=True)
@@ -123,3 +148,25 @@ def assert_settled(proto: ModelProto, folded: ModelProto, options: FoldOptions |
     assert again.plan.graphs == (), f"a second fold finds {again.folds}"
     assert twice.SerializeToString() == folded.SerializeToString()
     assert fold(proto, options)[1].SerializeToString() == folded.SerializeToString()
+
+
+def assert_preserved(original: ModelProto, folded: ModelProto) -> None:
+    """What no fold may touch: metadata, order, names of what is still there."""
+    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        assert getattr(original, name) == getattr(folded, name), name
+    assert list(original.metadata_props) == list(folded.metadata_props)
+    assert original.graph.name == folded.graph.name
+    assert original.graph.doc_string == folded.graph.doc_string
+    assert list(original.graph.metadata_props) == list(folded.graph.metadata_props)
+    before = {node.name: node for node in original.graph.node}
+    order = [node.name for node in original.graph.node]
+    kept = [node.name for node in folded.graph.node if node.name in before]
+    assert kept == [name for name in order if name in set(kept)], "the order of nodes changed"
+    for node in folded.graph.node:
+        if node.name in before:
+            assert node.doc_string == before[node.name].doc_string
+            assert list(node.metadata_props) == list(before[node.name].metadata_props)
+    names = {name for node in all_nodes(original) for name in node.output}
+    for node in folded.graph.node:
+        if node.op_type != "Constant":
+            assert set(node.output) <= names, f"new value names: {set(node.output) - names}"

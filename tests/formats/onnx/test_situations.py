@@ -1,0 +1,75 @@
+"""Every situation that bnfold claims to handle, a row each; docs/support-table.md shows them.
+
+Each row is folded in float32 and held to every invariant: onnxruntime gives the same at every level
+of optimization, the model is valid, of the same interface, never larger, and a second fold finds
+nothing. Unless the row is about a type, it is folded in float64 too, where both models must agree to
+the rounding of that type.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.formats.onnx.situations.table import TABLE
+from tests.formats.onnx.support.cases import Case
+from tests.formats.onnx.support.check import (
+    LEVELS,
+    assert_no_further,
+    assert_preserved,
+    assert_same,
+    assert_settled,
+    assert_well_formed,
+    fold,
+    left_in,
+    reasons,
+    run_float64,
+    run_onnxruntime,
+    run_reference,
+)
+
+ROWS = [
+    pytest.param(
+        row,
+        id=f"{section}: {row.title}".replace(" ", "_"),
+        marks=[pytest.mark.xfail(strict=True)] if row.expected else [],
+    )
+    for section, rows in TABLE.items()
+    for row in rows
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_situation(row: Case) -> None:
+    proto = row.build("float")
+    result, folded = fold(proto, row.options)
+    assert left_in(folded) == row.left
+    assert set(row.why) <= reasons(result.kept)
+    assert bool(result.kept) == bool(row.why)
+    assert_well_formed(proto, folded)
+    assert_preserved(proto, folded)
+    assert_settled(proto, folded, row.options)
+    if row.runs:
+        feeds = row.inputs_for(proto)
+        truth = run_float64(proto, feeds)
+        for level in LEVELS:
+            try:
+                expected = run_onnxruntime(proto, feeds, level)
+            except Exception:  # onnxruntime cannot run the original either
+                continue
+            assert_no_further(truth, expected, run_onnxruntime(folded, feeds, level), level)
+        if not row.dtype:
+            _assert_exact(row)
+
+
+def _assert_exact(row: Case) -> None:
+    for seed in (0, 1):
+        proto = row.build("double", seed)
+        _, folded = fold(proto, row.options)
+        feeds = row.inputs_for(proto, seed)
+        run = run_reference if row.reference else run_float64
+        assert_same(run(proto, feeds), run(folded, feeds), "float64")
+
+
+def test_titles_are_unique() -> None:
+    titles = [row.title for rows in TABLE.values() for row in rows]
+    assert len(titles) == len(set(titles))
