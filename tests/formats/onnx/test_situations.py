@@ -1,9 +1,9 @@
 """Every situation that bnfold claims to handle, a row each; docs/support-table.md shows them.
 
-Each row is folded in float32 and held to every invariant: onnxruntime gives the same at every level
-of optimization, the model is valid, of the same interface, never larger, and a second fold finds
-nothing. Unless the row is about a type, it is folded in float64 too, where both models must agree to
-the rounding of that type.
+Each row is folded in float32 and held to every invariant: in onnxruntime, at every level of
+optimization, it is as near to the truth as the original; the model is valid, of the same interface,
+never larger, and a second fold finds nothing. Unless the row is about a type, it is folded in
+float64 too, where both models must agree to the rounding of that type.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ ROWS: list[Case] = [
     ),
     case(
         "Conv -> MaxPool -> BatchNormalization, some scale zero",
-        "h = Conv(x, W, b)  p = MaxPool<kernel_shape=[2,2]>(h)  y = BatchNormalization(p, g, b, b, v)",
+        "h = Conv(x, W, b)  p = MaxPool<kernel_shape=[2,2]>(h)"
+        "  y = BatchNormalization(p, g, b, b, v)",
         "T[2,3,6,6] x",
         "Conv MaxPool",
         **_CONV,
@@ -246,16 +247,6 @@ ROWS: list[Case] = [
         c=Norm(3),
     ),
     case(
-        "a residual block: its affine goes through the next Add's branches",
-        "h = Conv(x, W, b)  k = Conv(x, V)  n = Add(h, k)  m = Sum(n, h2)  h2 = Conv(x, V)",
-        "T[2,3,4,4] x",
-        "",
-        outputs="m",
-        **_CONV,
-        V=(3, 3, 3, 3),
-    )
-    if False
-    else case(
         "Sum of three products",
         "h = Gemm(x, W, b)  k = Gemm(x, V, b)  n = Gemm(x, U, b)  m = Sum(h, k, n)  y = BN(m, a)",
         "T[2,3] x",
