@@ -95,6 +95,7 @@ class Net:
             self.vector(channels),
             self.vector(channels),
             self.vector(channels, 0.5, 2.0),
+            epsilon=1e-5,  # the default, but not every tool knows that
         )
 
     def mul_add(self, x: str, channels: int) -> str:
