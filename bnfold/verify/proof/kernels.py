@@ -262,9 +262,11 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
             size[rows] = np.abs(stored).max(axis=1)
             options = np.concatenate([candidates[:, rows], _slope(old, stored)[np.newaxis]])
             best = np.full(old.shape[0], np.inf)
+            smallest = np.abs(stored).argmin(axis=1)
             for option in options:
                 rest = stored - option[:, None] * old
-                offset = (rest.max(axis=1) + rest.min(axis=1)) / 2
+                # The smallest entry was rounded least.
+                offset = rest[np.arange(len(rest)), smallest]
                 demanded = option[:, None] * old + offset[:, None]
                 noise = 64 * 2.0**-53 * (np.abs(option[:, None] * old) + np.abs(offset)[:, None])
                 off = np.maximum(np.abs(stored - demanded) - noise, 0) / new.grain.spacing(stored)

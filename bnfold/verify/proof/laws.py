@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bnfold.verify.proof import rules_affine as affine
+from bnfold.verify.proof import rules_joint as joint
 from bnfold.verify.proof import rules_linear as linear
 from bnfold.verify.proof import rules_move as move
 from bnfold.verify.proof import rules_nonlinear as nonlinear
@@ -64,6 +65,12 @@ LAWS: Mapping[str, tuple[Law, ...]] = {
     "LeakyRelu": (nonlinear.positively_homogeneous,),
     "PRelu": (nonlinear.positively_homogeneous,),
     "Abs": (nonlinear.positively_homogeneous,),
+    "Where": (joint.where,),
+    "Max": (joint.extreme,),
+    "Min": (joint.extreme,),
+    "LayerNormalization": (joint.normalization,),
+    "InstanceNormalization": (joint.normalization,),
+    "DequantizeLinear": (joint.dequantized,),
     "Shape": (nonlinear.shape_of_value,),
 }
 

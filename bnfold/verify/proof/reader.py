@@ -88,7 +88,7 @@ class Reader:
         inputs = [None if value is None else self.known(value) for value in node.inputs]
         if time.perf_counter() > self.deadline:
             raise OutOfTimeError
-        op = Op(node, self.source.version(node.domain), inputs)
+        op = Op(node, self.source.version(node.domain), inputs, self.source.wide_epsilon)
         constants = self._constants(op)
         if constants is not None:
             self.values.update(zip(node.outputs, constants, strict=True))

@@ -212,7 +212,7 @@ def batch_normalization(space: Space, op: Op) -> list[Form]:
     grain = gamma.grain
     for part in (beta, mean, variance):
         grain = coarser(grain, part.grain)
-    spread = variance.real + op.real("epsilon", 1e-5)
+    spread = variance.real + op.epsilon
     if not np.all(spread > 0):
         raise UnfitError("variance + epsilon is not positive")
     scale = gamma.real / np.sqrt(spread)

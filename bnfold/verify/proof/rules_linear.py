@@ -39,13 +39,10 @@ def weight(known: Known | None) -> Const:
 
 
 def operand(space: Space, known: Known | None) -> Form:
-    """A computed operand of known rank, as it is known to both models."""
+    """A computed operand of known rank, as it is known to both models; its base may be None."""
     if not isinstance(known, Form) or known.shape is None:
         raise UnfitError("no computed operand of known rank")
-    form = space.snap(known)
-    if form.base is None:
-        raise UnfitError("constant operand")
-    return form
+    return space.snap(known)
 
 
 def biased(form: Form, bias: Known | None, gain: float, space: Space) -> Form:
@@ -159,6 +156,9 @@ def contracted(
     space: Space, op: Op, key: Hashable, kernel: Kernel, shape: Shape | None, place: Place, x: Form
 ) -> Form:
     """The kernel's product without any constant."""
+    if x.base is None:  # what is constant does not reach the tables of shared values
+        zero = np.zeros((1,) * place(np.zeros(kernel.rows)).ndim)
+        return Form(shape, op.dtype(), None, zero, zero, zero, zero, EXACT, x.via)
     before = len(space.hits)
     base, factor = space.contract(key, kernel, shape, op.dtype(), place, via=x.via)
     same = len(space.hits) > before and space.hits[-1].match.identical
@@ -297,7 +297,9 @@ def _window(op: Op, kernel: Const, transposed: bool) -> Window:
     if transposed:
         pointwise = all(s == 1 for s in sizes + strides) and not any(extra) and not wanted
         return Window(sizes, group, key, not pointwise or any(pads) or auto != "NOTSET")
-    return Window(sizes, group, key, any(pads) or auto != "NOTSET")
+    # SAME pads nothing where the kernel covers one element.
+    padded = any(pads) if auto == "NOTSET" else any(size > 1 for size in sizes)
+    return Window(sizes, group, key, padded)
 
 
 def conv(space: Space, op: Op) -> list[Form]:
@@ -334,7 +336,6 @@ def _convolved(
     if rank != 2 + len(window.sizes):
         raise UnfitError("rank does not fit the kernel")
     x = _per_channel(space, x, window.blocked)
-    assert x.base is not None
 
     def on_kernel(array: Array) -> Array:
         flat = np.broadcast_to(array.reshape(-1), (channels,)) if array.size > 1 else array
@@ -345,7 +346,7 @@ def _convolved(
         return array.reshape(1, -1, *(1,) * len(window.sizes))
 
     matrix = Kernel(stored, 2, on_kernel(x.coef), kernel.grain)
-    key = (op.op_type, x.base.id, stored.shape, window.key)
+    key = (op.op_type, x.base.id if x.base else -1, stored.shape, window.key)
     form = contracted(space, op, key, matrix, op.shape() or (None,) * rank, place, x)
     if np.any(x.const):
         total, mag, unit = matrix.weigh(on_kernel(x.const), on_kernel(x.mag), on_kernel(x.unit))
@@ -370,7 +371,7 @@ def _per_channel(space: Space, x: Form, blocked: bool) -> Form:
         return of_base(space.full(x), x.dtype)
     if not np.any(x.const) or not (blocked or varies(x.const, others)):
         return x
-    if np.any((x.coef == 0) & (x.const != 0)):
+    if x.base is None or np.any((x.coef == 0) & (x.const != 0)):
         return of_base(space.full(x), x.dtype)
     factor, base = space.ray(x, signed=True)
     if varies(factor, others):

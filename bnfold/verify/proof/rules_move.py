@@ -406,25 +406,55 @@ def tile(space: Space, op: Op) -> list[Form]:
 
 
 def depth_to_space(space: Space, op: Op) -> list[Form]:
-    """DepthToSpace of parameters that are equal within each block."""
-    form = ranked(op.input(0))
+    """DepthToSpace where the scale is equal within each block.
+
+    A shift that differs within the blocks stays, up to its first element, with the base.
+    """
+    form = space.anchored(computed(op.input(0)))
     block = op.integer("blocksize", 1)
     depth_first = op.text("mode", "DCR") == "DCR"
+    size = block**2
 
-    def move(array: NDArray[Any]) -> NDArray[Any]:
-        if varies(array, (0, 2, 3)):
+    def blocks(array: NDArray[Any]) -> NDArray[Any]:
+        """Parameters as (place within the block, channel of the result)."""
+        if array.ndim != 4 or varies(array, (0, 2, 3)):
             raise UnfitError("parameters vary in space")
-        if array.shape[1] == 1:
-            return array
-        each = array.shape[1] // block**2
-        parts = array.reshape((block**2, each) if depth_first else (each, block**2))
-        spread = parts if depth_first else parts.T
-        if np.any(spread != spread[:1]):
-            raise UnfitError("parameters vary within a block")
-        return np.asarray(spread[0].reshape(1, each, 1, 1))
+        flat = np.broadcast_to(array.reshape(-1), channels)
+        return flat.reshape(size, -1) if depth_first else flat.reshape(-1, size).T
 
-    key = ("depth to space", block, depth_first)
-    return [rearranged(space, op, form, key, op.shape(), move)]
+    def first(array: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(blocks(array)[0].reshape(1, -1, 1, 1))
+
+    def back(array: NDArray[Any]) -> NDArray[Any]:
+        """One parameter per channel of the result, on the operand."""
+        spread = np.broadcast_to(array.reshape(1, -1), (size, array.size))
+        return (spread if depth_first else spread.T).reshape(1, -1, 1, 1)
+
+    known = (form.shape or (None,) * 4)[1]
+    if form.base is None or not isinstance(known, int) or known % size:
+        raise UnfitError("number of channels unknown")
+    channels = known
+    shared = first(form.const)
+    inner = form.plus(-back(shared), np.abs(back(shared)), 0 * back(shared), EXACT)
+    inner = homogeneous(space, inner)
+    if inner.base is None or np.any(blocks(inner.coef) != blocks(inner.coef)[:1]):
+        raise UnfitError("scale varies within a block")
+    traces = [
+        Trace(rows.reshape(1, -1, 1, 1), ratio.reshape(1, -1, 1, 1), trace.kernels)
+        for trace in inner.base.traces
+        if trace.rows.ndim == 4 and trace.rows.shape[1] == channels
+        for rows, ratio in zip(blocks(trace.rows), blocks(trace.ratio), strict=True)
+    ]
+    key = ("depth to space", block, depth_first, inner.base.id)
+    base = space.intern(key, op.shape(), op.dtype(), traces)
+    result = replace(
+        inner.moved(base, op.shape(), first),
+        const=shared,
+        mag=first(form.mag),
+        unit=first(form.unit),
+        dtype=op.dtype() or form.dtype,
+    )
+    return [result]
 
 
 def space_to_depth(space: Space, op: Op) -> list[Form]:

@@ -25,18 +25,19 @@ def recurrent(space: Space, op: Op) -> list[Form]:
         raise UnfitError("not a sequence")
     if varies(x.coef, (0, 1)) or varies(x.const, (0, 1)):
         x = of_base(space.full(x), x.dtype)
-    assert x.base is not None
+    if x.base is None:
+        raise UnfitError("constant operand")
     kernel = Kernel(weights.value, 2, x.coef, weights.grain)
     total, mag, unit = kernel.weigh(x.const, x.mag, x.unit)
     outer = weights.shape[:2]
-    bias, rest = _biases(op, outer)
+    bias, bias_unit, rest = _biases(op, outer)
     grain: Grain = weights.grain
     if bias is not None:
         given = op.input(3)
         grain = given.grain if isinstance(given, Const) else grain
         total = total + bias.ravel()
         mag = mag + np.abs(bias).ravel()
-        unit = unit + grain.spacing(bias).ravel()
+        unit = unit + bias_unit.ravel()
     others = tuple(operand_key(space, known) for known in op.inputs[4:])
     recurrence = op.input(2)
     key: Hashable = (
@@ -68,21 +69,23 @@ def recurrent(space: Space, op: Op) -> list[Form]:
     return [of_base(base) for base in results]
 
 
-def _biases(op: Op, outer: tuple[int, ...]) -> tuple[Array | None, Hashable]:
+def _biases(op: Op, outer: tuple[int, ...]) -> tuple[Array | None, Array, Hashable]:
     """The bias that adds to W x, and what of the second bias stands apart.
 
     Everywhere but in a GRU with linear_before_reset the two halves only ever occur as a sum.
     """
     known = op.input(3)
     if known is None:
-        return None, None
+        return None, np.zeros(outer), None
     if not isinstance(known, Const) or not known.finite:
         raise UnfitError("bias is no finite constant")
     half = outer[1]
     first, second = known.real[:, :half], known.real[:, half:]
+    unit = known.grain.spacing(first) + known.grain.spacing(second)
     if op.op_type == "GRU" and op.integer("linear_before_reset", 0):
         hidden = half // _GATES["GRU"]
         apart = second.copy()
         apart[:, : 2 * hidden] = 0.0
-        return first + (second - apart), ("apart", apart.tobytes()) if apart.any() else None
-    return first + second, None
+        rest = ("apart", apart.tobytes()) if apart.any() else None
+        return first + (second - apart), unit, rest
+    return first + second, unit, None

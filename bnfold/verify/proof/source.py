@@ -28,10 +28,12 @@ class Source:
     Attributes:
         model: the copy, functions inlined, shapes inferred anew.
         overridable: whether initializers that are also inputs count as constants.
+        wide_epsilon: read epsilons as they are in memory, not as the file format holds them.
     """
 
     model: ir.Model
     overridable: bool = False
+    wide_epsilon: bool = False
 
     @property
     def graph(self) -> ir.Graph:
@@ -67,11 +69,13 @@ class Op:
         node: the node.
         version: opset version of its domain.
         inputs: constants and forms; None where an optional input is absent.
+        wide_epsilon: see `Source`.
     """
 
     node: ir.Node
     version: int
     inputs: list[Known | None]
+    wide_epsilon: bool = False
 
     @property
     def name(self) -> str:
@@ -121,6 +125,14 @@ class Op:
         """A float attribute, at the precision of the file format (float32)."""
         attr = self.node.attributes.get(name)
         return float(np.float32(default if attr is None else attr.as_float()))
+
+    @property
+    def epsilon(self) -> float:
+        """The epsilon of a normalization."""
+        if not self.wide_epsilon:
+            return self.real("epsilon", 1e-5)
+        attr = self.node.attributes.get("epsilon")
+        return 1e-5 if attr is None else float(attr.as_float())
 
     def integers(self, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
         """A list of integers."""

@@ -33,7 +33,7 @@ from bnfold.verify.proof.rounding import EXACT, NOISE, Array, Grain, coarser
 #: Scales of one kernel's results that are remembered from the original.
 MAX_SIGHTINGS = 24
 #: Kernels that a base remembers to come from.
-MAX_TRACES = 4
+MAX_TRACES = 8
 
 #: Brings one number per kernel row to the axes of the result.
 Place = Callable[[NDArray[Any]], NDArray[Any]]
@@ -155,6 +155,12 @@ class _Pair:
     base: Base
 
 
+@dataclass(eq=False)
+class _Joint:
+    parts: list[tuple[Array, Array]]
+    base: Base
+
+
 class Space:
     """The tables of shared values.
 
@@ -183,6 +189,7 @@ class Space:
         self._variants: dict[Hashable, list[_Variant]] = defaultdict(list)
         self._rays: dict[int, list[_Ray]] = defaultdict(list)
         self._pairs: dict[tuple[int, int], list[_Pair]] = defaultdict(list)
+        self._relatives: dict[Hashable, list[_Joint]] = defaultdict(list)
         self._kernels: dict[Hashable, list[Entry]] = defaultdict(list)
         self._entries: list[Entry] = []
 
@@ -420,6 +427,47 @@ class Space:
         self._pairs[first.base.id, second.base.id].append(_Pair(share, other, made))
         return made, factor
 
+    # Several values up to a common affine
+
+    def relative(
+        self, key: Hashable, lead: Form, others: Sequence[Form], shape: Shape | None
+    ) -> Base:
+        """The base of an op that passes an affine common to its operands.
+
+        The others are held as functions of their bases after the lead's affine has been undone;
+        where the lead's coef is 0 that is undefined, and any value agrees.
+        """
+        dead = lead.coef == 0
+        inverse = 1.0 / np.where(dead, np.nan, lead.coef)
+        grain = lead.grain
+        parts: list[tuple[Array, Array]] = []
+        slack: list[tuple[Array, Array]] = []
+        for form in others:
+            grain = coarser(grain, form.grain)
+            ratio, shift = form.coef * inverse, (form.const - lead.const) * inverse
+            parts.append((ratio, shift))
+            error = (form.unit + lead.unit + grain.eps * (form.mag + lead.mag)) * np.abs(inverse)
+            noise = NOISE * (form.mag + lead.mag) * np.abs(inverse)
+            limit = grain.limit if self.folded else 0.0
+            eps = 2 * limit * grain.eps if limit else 0.0
+            slack.append(((NOISE + eps) * np.abs(ratio), noise + limit * error))
+        bucket = self._relatives[key]
+        for joint in bucket:
+            if all(
+                _agree(new, old, room)
+                for pair, known, rooms in zip(parts, joint.parts, slack, strict=True)
+                for new, old, room in zip(pair, known, rooms, strict=True)
+            ):
+                joint.parts = [
+                    (_filled(known[0], pair[0]), _filled(known[1], pair[1]))
+                    for pair, known in zip(parts, joint.parts, strict=True)
+                ]
+                return joint.base
+        traces = lead.base.traces if lead.base is not None else ()
+        made = self.make(shape, lead.dtype, traces)
+        bucket.append(_Joint(parts, made))
+        return made
+
     # Constant kernels
 
     def contract(
@@ -559,7 +607,8 @@ class Space:
         for trace in form.base.traces:
             for number in trace.kernels:
                 scales = self._entries[number].scales
-                if len(scales) < MAX_SIGHTINGS and not any(c is form.coef for _, c in scales):
+                known = any(t is trace and c is form.coef for t, c in scales)
+                if len(scales) < MAX_SIGHTINGS and not known:
                     scales.append((trace, form.coef))
 
 

@@ -1,0 +1,101 @@
+"""Laws of ops that pass one affine common to several operands, and of ops that end in one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bnfold.verify.proof.constants import Const
+from bnfold.verify.proof.forms import Form, UnfitError, align, of_base
+from bnfold.verify.proof.rounding import GRAINS
+from bnfold.verify.proof.rules_affine import as_form, computed, constant
+from bnfold.verify.proof.rules_nonlinear import operand_key
+from bnfold.verify.proof.source import Known, Op
+from bnfold.verify.proof.space import Space
+
+
+def where(space: Space, op: Op) -> list[Form]:
+    """Where: an affine common to both branches passes."""
+    condition = operand_key(space, op.input(0))
+    return [_common(space, op, [op.input(1), op.input(2)], ("Where", condition), rising=False)]
+
+
+def extreme(space: Space, op: Op) -> list[Form]:
+    """Max and Min: a rising affine common to all operands passes."""
+    return [_common(space, op, list(op.inputs), (op.op_type,), rising=True)]
+
+
+def _common(
+    space: Space, op: Op, known: list[Known | None], key: tuple[object, ...], *, rising: bool
+) -> Form:
+    """f(s a + t, s b + u, ...) = s f(a, b + (u - t) / s, ...) + t."""
+    if op.dtype() not in GRAINS:
+        raise UnfitError("no floats")
+    shape = op.shape()
+    if shape is None:
+        raise UnfitError("rank unknown")
+    forms = [space.anchored(as_form(one).aligned(len(shape))) for one in known]
+    lead = next((i for i, form in enumerate(forms) if form.base is not None), None)
+    if lead is None:
+        raise UnfitError("constants alone")
+    first = space.snap(forms[lead])
+    others = [space.snap(form) for i, form in enumerate(forms) if i != lead]
+    if first.base is None or (rising and np.any(first.coef < 0)):
+        raise UnfitError("no common affine")
+    dead = first.coef == 0
+    if any(np.any(dead & ((o.coef != 0) | (o.const != first.const))) for o in others):
+        raise UnfitError("operands are constant in part")
+    ids = tuple(o.base.id if o.base is not None else -1 for o in others)
+    base = space.relative((*key, lead, first.base.id, ids), first, others, shape)
+    via = first.via.union(*(o.via for o in others))
+    return replace(first, shape=shape, dtype=op.dtype(), base=base, via=via)
+
+
+def normalization(space: Space, op: Op) -> list[Form]:
+    """LayerNormalization and its kin: scale and bias act on what has been normalized."""
+    x = computed(op.input(0))
+    shape = op.shape() or x.shape
+    if shape is None or any(value.uses() for value in op.node.outputs[1:]):
+        raise UnfitError("rank unknown, or statistics used")
+    rank = len(shape)
+    scale = _per_element(op, op.input(1), rank)
+    key = (op.op_type, op.since, op.attribute_key, space.full(x).id)
+    form = of_base(space.intern(key, shape, op.dtype()), op.dtype())
+    form = form.times(align(scale.real, rank), scale.grain)
+    bias = op.input(2)
+    if bias is not None:
+        shift = _per_element(op, bias, rank)
+        values = align(shift.real, rank)
+        form = form.plus(values, np.abs(values), shift.grain.spacing(values), shift.grain)
+    space.note(form)
+    return [form]
+
+
+def _per_element(op: Op, known: Known | None, rank: int) -> Const:
+    """Scale or bias as it broadcasts to the value: per channel for an InstanceNormalization."""
+    const = constant(known)
+    if op.op_type != "InstanceNormalization":
+        return const
+    return Const(const.value.reshape(1, -1, *(1,) * (rank - 2)), const.dtype, const.grain)
+
+
+def dequantized(space: Space, op: Op) -> list[Form]:
+    """DequantizeLinear of a computed value: (x - zero) * scale."""
+    x, scale = op.input(0), constant(op.input(1))
+    if not isinstance(x, Form) or x.shape is None or op.integer("block_size", 0):
+        raise UnfitError("no computed operand, or blocks")
+    rank = len(x.shape)
+    factor = scale.real
+    if factor.size > 1:
+        target = [1] * rank
+        target[op.integer("axis", 1)] = factor.size
+        factor = factor.reshape(target)
+    else:
+        factor = factor.reshape((1,) * rank)
+    key = (op.op_type, op.integer("axis", 1), space.full(x).id, operand_key(space, op.input(2)))
+    shape = op.shape() or x.shape
+    form = of_base(space.intern(key, shape, op.dtype()), op.dtype())
+    form = replace(form.times(factor, scale.grain), grain=scale.grain)
+    space.note(form)
+    return [form]
