@@ -17,6 +17,7 @@ from bnfold.core.errors import InputError, OutputError, VerificationError
 from bnfold.report.model import Outcome, ReportKind
 from bnfold.report.render import render
 from tests.cli.conftest import dense_bn
+from tests.conftest import SAMPLE_MODELS
 from tests.report import samples
 
 
@@ -63,6 +64,19 @@ def test_the_affine_is_gone_and_the_outputs_stay(
         == ir.to_proto(ir.from_proto(proto)).SerializeToString()
     )
     assert path.read_bytes() == before
+
+
+def test_the_autoencoder_folds_without_keras(rng: np.random.Generator) -> None:
+    path = SAMPLE_MODELS / "autoencoder.onnx"
+    result = bnfold.fold(path)
+    assert len(result.folds) == 5
+    assert result.kept == ()
+    proto, original = result.to_proto(), onnx.load(path)
+    assert {node.op_type for node in proto.graph.node} == {"Gemm", "Relu"}
+    feed = {original.graph.input[0].name: rng.uniform(size=(32, 196)).astype(np.float32)}
+    np.testing.assert_allclose(
+        run_onnx(proto, feed)[0], run_onnx(original, feed)[0], rtol=0, atol=1e-5
+    )
 
 
 def test_what_stays_says_why_in_both_directions(rng: np.random.Generator) -> None:

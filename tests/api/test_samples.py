@@ -27,7 +27,7 @@ KERAS_FILES = [
     "post_activation_keras2.h5",
 ]
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.usefixtures("keras")]
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +137,6 @@ def test_the_convolution_net_keeps_only_the_shift_that_cannot_move(
     given = run_folded(result.to_proto(), images[..., None])
     np.testing.assert_allclose(given, expected, atol=2e-5)
     assert (given.argmax(1) == labels).mean() == (expected.argmax(1) == labels).mean() > 0.95
-
-
-def test_the_autoencoder_folds_without_keras(rng: np.random.Generator) -> None:
-    path = SAMPLE_MODELS / "autoencoder.onnx"
-    result = bnfold.fold(path)
-    assert len(result.folds) == 5
-    assert result.kept == ()
-    proto, original = result.to_proto(), onnx.load(path)
-    assert {node.op_type for node in proto.graph.node} == {"Gemm", "Relu"}
-    feed = rng.uniform(size=(32, 196)).astype(np.float32)
-    np.testing.assert_allclose(
-        run_folded(proto, feed), run_folded(original, feed), rtol=0, atol=1e-5
-    )
 
 
 @pytest.mark.parametrize("opset", [11, 13, 18, 19, 21])
