@@ -17,9 +17,18 @@ from bnfold.core.errors import BnfoldError
 
 #: How long a worker may be silent before it is taken for hung.
 PATIENCE_SECONDS = 300.0
-#: The package's folder goes last on the worker's path: it must shadow nothing of the runtime's.
-_START = "import sys; sys.path.append(sys.argv[1]); from bnfold.bench.worker import main; main()"
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+#: The parent's module folders go last on the worker's path: they must shadow nothing there.
+_START = (
+    "import os, sys; sys.path += sys.argv[1].split(os.pathsep);"
+    " from bnfold.bench.worker import main; main()"
+)
+
+
+def _module_folders() -> str:
+    """Where the parent finds its modules, as absolute paths: the worker runs in another folder."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    folders = [package_root, *(str(Path(entry).resolve()) for entry in sys.path)]
+    return os.pathsep.join(dict.fromkeys(folders))
 
 
 class WorkerError(BnfoldError):
@@ -52,7 +61,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, _PACKAGE_ROOT],
+                [sys.executable, "-c", _START, _module_folders()],
                 cwd=folder,
                 env={**os.environ, "PYTHONIOENCODING": "utf-8"},
                 stdin=subprocess.PIPE,

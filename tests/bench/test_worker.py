@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnfold.bench import process
 from bnfold.bench.process import Worker, WorkerError
 from bnfold.bench.worker import peak_bytes, serve
 
@@ -102,6 +103,21 @@ def test_a_process_answers(model_file: Path, feeds_file: Path, run_folder: Path)
         assert worker.ask(do="time", calls=3, prelude=0)["seconds"] > 0
         pid = worker.pid
     assert gone(pid)
+
+
+def test_modules_are_found_where_the_parent_finds_them(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The parent's own path may be relative or made by hand; a worker runs in another folder.
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "numpy_shadow.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("lib")
+    folders = process._module_folders().split(os.pathsep)
+    assert str(tmp_path / "lib") in folders
+    assert all(Path(folder).is_absolute() for folder in folders)
+    with Worker("model", run_folder) as worker:
+        assert worker.ask(do="hello")
 
 
 def test_an_error_keeps_its_label_and_command(run_folder: Path, tmp_path: Path) -> None:
