@@ -7,6 +7,7 @@ in the size of the model. What an op makes of its inputs is the runtime's busine
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from bnfold.formats.onnx.tensors import check_tensor
 from bnfold.formats.text import clip
 
 DEEPEST_NESTING = 32
+_MOST_NODES = 10_000_000
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _ELEMENT_TYPES = frozenset(int(dtype) for dtype in ir.DataType)
 _ATTRIBUTE_TYPES = frozenset(onnx.AttributeProto.AttributeType.values())
@@ -26,6 +28,10 @@ _PLAIN = frozenset(
     onnx.AttributeProto.AttributeType.Value(name)
     for name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS", "GRAPH", "GRAPHS")
 )
+
+
+# Domain, name and overload of a function.
+_Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def check_model(model: onnx.ModelProto) -> bool:
         InputError: with the first thing that is wrong, and where.
     """
     _check_versions(model)
-    _check_functions(model.functions)
+    _check_functions(model)
     own = frozenset((function.domain, function.name) for function in model.functions)
     context = _Context(Signatures(model.opset_import, own))
     in_order = _check_graph(model.graph, "the graph", context)
@@ -113,22 +119,32 @@ def _check_imports(model: onnx.ModelProto) -> None:
         raise InputError("it does not say which version of the ONNX operators it uses (no opset)")
 
 
-def _check_functions(functions: Sequence[onnx.FunctionProto]) -> None:
-    """Names are unique, and no function calls itself, directly or through others."""
-    calls: dict[tuple[str, str, str], set[tuple[str, str, str]]] = {}
-    for function in functions:
+def _check_functions(model: onnx.ModelProto) -> None:
+    """Names are unique, no function calls itself, and calls do not multiply without bound."""
+    calls: dict[_Key, Counter[_Key]] = {}
+    for function in model.functions:
         key = (function.domain, function.name, function.overload)
         if key in calls:
             raise InputError(f"function {_quoted(function.name)} is defined twice")
-        calls[key] = {
-            (node.domain, node.op_type, node.overload) for node in _all_nodes(function.node)
-        }
-    left = {key: called & calls.keys() for key, called in calls.items()}
+        calls[key] = Counter(_called(node) for node in _all_nodes(function.node))
+    # The nodes that each function stands for when every call is replaced by what it calls.
+    sizes: dict[_Key, int] = {}
+    left = dict(calls)
     while left:
-        leaves = {key for key, called in left.items() if not called & left.keys()}
-        if not leaves:
+        ready = [key for key, called in left.items() if not called.keys() & left.keys()]
+        if not ready:
             raise InputError(f"function {_quoted(min(left)[1])} calls itself")
-        left = {key: called for key, called in left.items() if key not in leaves}
+        for key in ready:
+            called = left.pop(key)
+            sizes[key] = sum(count * sizes.get(callee, 1) for callee, count in called.items())
+    if calls:
+        total = sum(sizes.get(_called(node), 1) for node in _all_nodes(model.graph.node))
+        if max(total, *sizes.values()) > _MOST_NODES:
+            raise InputError(f"its functions stand for more than {_MOST_NODES} nodes")
+
+
+def _called(node: onnx.NodeProto) -> _Key:
+    return (node.domain, node.op_type, node.overload)
 
 
 def _all_nodes(nodes: Iterable[onnx.NodeProto], depth: int = 1) -> Iterator[onnx.NodeProto]:

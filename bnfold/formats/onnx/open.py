@@ -20,6 +20,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.collector import collector_paused
 from bnfold.formats.onnx.check import check_model
 from bnfold.formats.onnx.external import external_tensors, locate
+from bnfold.formats.onnx.utf8 import mend_text
 from bnfold.formats.sniff import FileKind, describe
 from bnfold.formats.text import clip, megabytes, shown
 
@@ -108,6 +109,7 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 def _from_proto(proto: onnx.ModelProto, path: Path | None) -> ir.Model:
     """Check and convert a proto that is ours to change."""
+    mend_text(proto)
     in_order = check_model(proto)
     _normalize(proto)
     bases: dict[str, Path] = {}

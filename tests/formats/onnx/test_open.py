@@ -237,6 +237,21 @@ def with_function(body: list[onnx.NodeProto], inputs: list[str]) -> onnx.ModelPr
     return proto
 
 
+def doubling(depth: int) -> onnx.ModelProto:
+    """Functions that each call the next twice."""
+    proto = with_function([oh.make_node("F0", ["a"], ["out"], domain="own")], ["a"])
+    for level in range(depth):
+        callee = f"F{level + 1}" if level + 1 < depth else "Op"
+        domain = "own" if level + 1 < depth else "com.example"
+        body = [
+            oh.make_node(callee, ["a"], ["h"], domain=domain),
+            oh.make_node(callee, ["h"], ["out"], domain=domain),
+        ]
+        imports = [oh.make_opsetid("own", 1)]
+        proto.functions.append(oh.make_function("own", f"F{level}", ["a"], ["out"], body, imports))
+    return proto
+
+
 def body_of(name: str) -> onnx.GraphProto:
     """A body that reads an outer name."""
     return oh.make_graph([oh.make_node("Relu", [name], ["t"])], "t", [], [value("t", 1)])
@@ -399,6 +414,10 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: with_function([oh.make_node("F", ["a"], ["out"], domain="own")], ["a"]),
         "function 'F' calls itself",
     ),
+    "functions that double": (
+        lambda: doubling(40),
+        "stand for more than 10000000 nodes",
+    ),
     "function reads nothing": (
         lambda: with_function([oh.make_node("Relu", ["gone"], ["out"])], ["a"]),
         "in function 'F' reads 'gone'",
@@ -511,6 +530,38 @@ def deep_graph(depth: int) -> bytes:
     for _ in range(depth):
         graph = field(1, field(5, field(6, graph)))
     return field(7, graph)
+
+
+class TestText:
+    def replaced(self, path: Path, proto: onnx.ModelProto, old: bytes) -> Path:
+        data = proto.SerializeToString()
+        assert old in data
+        path.write_bytes(data.replace(old, old[:-1] + b"\xff"))
+        return path
+
+    @pytest.mark.parametrize("old", ["gemm!", "what graph", "note!", "by me", "meta!", "denoted"])
+    def test_comments_that_are_not_utf_8_are_read_as_far_as_they_go(
+        self, tmp_path: Path, old: str
+    ) -> None:
+        proto = model()
+        proto.graph.node[0].name = "gemm!"
+        proto.graph.name = "what graph"
+        proto.graph.node[1].doc_string = "note!"
+        proto.producer_name = "by me"
+        proto.metadata_props.add(key="k", value="meta!")
+        proto.graph.input[0].type.denotation = "denoted"
+        opened = open_onnx(self.replaced(tmp_path / "m.onnx", proto, old.encode()))
+        ir.to_proto(opened)
+
+    @pytest.mark.parametrize("old", ["x!", "w!", "Gemm!", "alpha!", "N!", "domain!"])
+    def test_names_that_are_not_utf_8_are_refused(self, tmp_path: Path, old: str) -> None:
+        nodes = [
+            oh.make_node("Gemm!", ["x!", "w!"], ["h"], domain="domain!", **{"alpha!": 1}),
+            oh.make_node("Relu", ["h"], ["y"]),
+        ]
+        proto = model(nodes, [weight("w!", 4, 3)], inputs=[value("x!", "N!", 4)])
+        proto.opset_import.append(oh.make_opsetid("domain!", 1))
+        assert "is not UTF-8" in refused(self.replaced(tmp_path / "m.onnx", proto, old.encode()))
 
 
 def save_external(proto: onnx.ModelProto, folder: Path, location: str = "m.data") -> Path:
