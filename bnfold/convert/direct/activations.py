@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.convert.direct.layout import arranged, constant
+from bnfold.convert.direct.layout import constant
 from bnfold.convert.direct.ops import elementwise, scalar, softmax, split, unary
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
@@ -19,7 +19,7 @@ Activation = Callable[[Site, Tensor], Tensor]
 
 def _op(op: str, **attributes: float) -> Activation:
     """One ONNX op."""
-    return lambda site, x: unary(site, op, x, **attributes)
+    return lambda site, x: unary(site, op, x, attributes=attributes)
 
 
 def linear(site: Site, x: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ def _thresholded_relu(
 
 def leaky_relu(site: Site, x: Tensor, slope: float = 0.2) -> Tensor:
     """``x`` above zero, ``slope * x`` below."""
-    return unary(site, "LeakyRelu", x, alpha=float(slope))
+    return unary(site, "LeakyRelu", x, attributes={"alpha": float(slope)})
 
 
 def elu(site: Site, x: Tensor, alpha: float = 1.0) -> Tensor:
     """``x`` above zero, ``alpha * (exp(x) - 1)`` below."""
-    return unary(site, "Elu", x, alpha=float(alpha))
+    return unary(site, "Elu", x, attributes={"alpha": float(alpha)})
 
 
 def silu(site: Site, x: Tensor) -> Tensor:
@@ -81,19 +81,19 @@ def silu(site: Site, x: Tensor) -> Tensor:
 def hard_sigmoid(site: Site, x: Tensor) -> Tensor:
     """Keras 3: ``relu6(x + 3) / 6``; Keras 2: ``0.2 * x + 0.5`` between 0 and 1."""
     alpha = 0.2 if site.generation == 2 else 1.0 / 6.0
-    return unary(site, "HardSigmoid", x, alpha=alpha, beta=0.5)
+    return unary(site, "HardSigmoid", x, attributes={"alpha": alpha, "beta": 0.5})
 
 
 def hard_silu(site: Site, x: Tensor) -> Tensor:
     """``x * relu6(x + 3) / 6``."""
-    gate = unary(site, "HardSigmoid", x, alpha=1.0 / 6.0, beta=0.5)
+    gate = unary(site, "HardSigmoid", x, attributes={"alpha": 1.0 / 6.0, "beta": 0.5})
     return elementwise(site, "Mul", x, gate)
 
 
 def gelu(site: Site, x: Tensor, approximate: bool = False) -> Tensor:
     """``x * Phi(x)`` with the normal distribution's Phi, or its approximation by tanh."""
     if site.opset >= 20:
-        return unary(site, "Gelu", x, approximate="tanh" if approximate else "none")
+        return unary(site, "Gelu", x, attributes={"approximate": "tanh" if approximate else "none"})
     if approximate:
         cube = elementwise(site, "Mul", elementwise(site, "Mul", x, x), x)
         inner = elementwise(site, "Mul", cube, scalar(site, 0.044715, x))
@@ -144,7 +144,9 @@ def squareplus(site: Site, x: Tensor, b: float = 4.0) -> Tensor:
 def sparse_plus(site: Site, x: Tensor) -> Tensor:
     """0 up to -1, ``(x + 1)^2 / 4`` up to 1, ``x`` above."""
     raised = clip(site, elementwise(site, "Add", x, scalar(site, 1.0, x)), 0.0, None)
-    middle = elementwise(site, "Mul", elementwise(site, "Mul", raised, raised), scalar(site, 0.25, x))
+    middle = elementwise(
+        site, "Mul", elementwise(site, "Mul", raised, raised), scalar(site, 0.25, x)
+    )
     inside = elementwise(site, "Less", x, scalar(site, 1.0, x), dtype="bool")
     return elementwise(site, "Where", inside, middle, x, dtype=x.dtype)
 
@@ -260,7 +262,7 @@ def elu_layer(site: Site) -> Tensor:
 def thresholded_relu_layer(site: Site) -> Tensor:
     """ThresholdedReLU of Keras 2: ``x`` above theta, else 0."""
     theta = _number(site.config.get("theta", 1.0))
-    return unary(site, "ThresholdedRelu", site.input, alpha=theta)
+    return unary(site, "ThresholdedRelu", site.input, attributes={"alpha": theta})
 
 
 def prelu_layer(site: Site) -> Tensor:
@@ -270,10 +272,7 @@ def prelu_layer(site: Site) -> Tensor:
     shape = [dim if isinstance(dim, int) else None for dim in x.shape[1:]]
     for axis in shared:
         shape[int(axis) - 1] = 1
-    slope = constant(site.weight("alpha", shape)[None])
-    if x.form.flat:
-        slope = constant(np.asarray(slope.const))
-    return elementwise(site, "PRelu", x, slope)
+    return elementwise(site, "PRelu", x, constant(site.weight("alpha", shape)[None]))
 
 
 def softmax_layer(site: Site) -> Tensor:
@@ -284,7 +283,7 @@ def softmax_layer(site: Site) -> Tensor:
         if len(axis) != 1:
             raise site.unsupported("takes the softmax over several axes at once")
         axis = axis[0]
-    if x.mask is not None or site.argument(1, "mask") is not None:
+    if site.mask(x) is not None:
         raise site.unsupported("is masked")
     return softmax(site, x, int(axis))
 
@@ -298,5 +297,3 @@ ACTIVATION_LAYERS: Mapping[str, Callable[[Site], Tensor]] = {
     "Softmax": softmax_layer,
     "ThresholdedReLU": thresholded_relu_layer,
 }
-
-__all__ = ["ACTIVATIONS", "ACTIVATION_LAYERS", "activate", "arranged", "is_known_activation"]

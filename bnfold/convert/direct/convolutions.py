@@ -92,11 +92,11 @@ class Window:
             if isinstance(dim, int):
                 extra = 0 if self.padding == "valid" else reach - 1
                 sizes.append(
-                    -(-dim // stride) if self.padding == "same" else (dim + extra - reach) // stride + 1
+                    -(-dim // stride)
+                    if self.padding == "same"
+                    else (dim + extra - reach) // stride + 1
                 )
-            elif stride == 1 and self.padding != "valid":
-                sizes.append(dim)
-            elif stride == 1 and reach == 1:
+            elif (stride == 1 and self.padding != "valid") or (stride == 1 and reach == 1):
                 sizes.append(dim)
             else:
                 sizes.append(site.emitter.fresh_dim())
@@ -209,7 +209,8 @@ def _depthwise_kernel(kernel: AnyArray) -> AnyArray:
     """From [*space, in, multiplier] to [in * multiplier, 1, *space]."""
     count = kernel.ndim - 2
     moved = kernel.transpose(count, count + 1, *range(count))
-    return moved.reshape(-1, 1, *kernel.shape[:count])
+    flat: AnyArray = moved.reshape(-1, 1, *kernel.shape[:count])
+    return flat
 
 
 def separable(site: Site) -> Tensor:

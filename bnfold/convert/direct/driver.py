@@ -12,11 +12,11 @@ import onnx_ir as ir
 
 from bnfold.convert.direct import wrappers
 from bnfold.convert.direct.emitter import Emitter, onnx_type
-from bnfold.convert.direct.layout import constant, value
+from bnfold.convert.direct.layout import value
 from bnfold.convert.direct.ops import cast
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.table import CARRIES_MASK, rule_of, why_unsupported
-from bnfold.convert.direct.tensor import Dim, Tensor, plain
+from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
@@ -61,17 +61,34 @@ def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
     inputs, tensors = _inputs(graph, emitter)
     results = emit_graph(emitter, graph, tensors, "", graph.generation)
     outputs = _outputs(graph, emitter, results, inputs)
+    nodes = _needed(emitter.nodes, outputs)
+    used = {id(one) for node in nodes for one in node.inputs}
     onnx_graph = ir.Graph(
         inputs,
         outputs,
-        nodes=emitter.nodes,
-        initializers=emitter.initializers,
+        nodes=nodes,
+        initializers=[one for one in emitter.initializers if id(one) in used],
         opset_imports={"": opset},
         name=graph.name or "model",
     )
     version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
     model = ir.Model(onnx_graph, ir_version=max(version, 8), producer_name="bnfold")
-    return model, emitter.labels
+    names = {node.name for node in nodes}
+    return model, {name: label for name, label in emitter.labels.items() if name in names}
+
+
+def _needed(nodes: Sequence[ir.Node], outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes that an output depends on; Keras 3's files also hold masks that nobody reads."""
+    wanted = {id(one) for one in outputs}
+    kept: list[ir.Node] = []
+    for node in reversed(nodes):
+        if any(id(one) in wanted for one in node.outputs):
+            kept.append(node)
+            wanted |= {id(one) for one in node.inputs if one is not None}
+        else:
+            for place in range(len(node.inputs)):
+                node.replace_input_with(place, None)
+    return kept[::-1]
 
 
 _AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "time", "features")}
@@ -274,11 +291,3 @@ def leaves_of(structure: Any) -> Iterator[Tensor]:
     elif isinstance(structure, (list, tuple)):
         for one in structure:
             yield from leaves_of(one)
-
-
-def dims(shape: Sequence[Dim]) -> tuple[Dim, ...]:
-    """A shape as a tuple."""
-    return tuple(shape)
-
-
-__all__ = ["constant", "emit", "emit_graph", "refuse_unsupported"]

@@ -48,7 +48,7 @@ class Emitter:
         *,
         label: str,
         name: str = "",
-        attributes: Mapping[str, Attribute] | None = None,
+        attributes: Mapping[str, Attribute | None] | None = None,
     ) -> list[ir.Value]:
         """Append a node.
 

@@ -45,11 +45,13 @@ def arranged(array: AnyArray, form: Form) -> AnyArray:
     """An array in Keras's order, or one that broadcasts against it, in the order of ``form``."""
     if array.ndim == 0:
         return array
-    full = array.reshape((1,) * (len(form.perm) - array.ndim) + array.shape)
+    full: AnyArray = array.reshape((1,) * (len(form.perm) - array.ndim) + array.shape)
     if form.flat and full.shape[-1] != 1:
-        shaped = full.reshape(*full.shape[:-1], *form.flat)
-        full = np.moveaxis(shaped, -1, full.ndim - 1).reshape(full.shape)
-    return full.transpose(form.perm)
+        lead = full.shape[:-1]
+        shaped = full.reshape((*lead, *form.flat))
+        full = np.moveaxis(shaped, -1, len(lead)).reshape(full.shape)
+    moved: AnyArray = full.transpose(form.perm)
+    return moved
 
 
 def _relayout(site: Site, tensor: Tensor, form: Form) -> ir.Value:
@@ -140,7 +142,9 @@ def reshape(site: Site, tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
     if target == tensor.shape and None not in target:
         return tensor
     if tensor.const is not None:
-        return constant(tensor.const.reshape([dim if isinstance(dim, int) else -1 for dim in target]))
+        return constant(
+            tensor.const.reshape([dim if isinstance(dim, int) else -1 for dim in target])
+        )
     form = tensor.form
     keeps = tensor.rank > 1 and len(target) > 1 and tensor.shape[-1] == target[-1]
     keeps = keeps and isinstance(target[-1], int) and _same(tensor.shape[0], target[0])
@@ -251,4 +255,3 @@ def unsqueeze(site: Site, tensor: Tensor, axes: Sequence[int]) -> Tensor:
     start = value(site, tensor, plain(tensor.rank))
     made = site.node("Unsqueeze", [start, operand], (tensor.dtype, shape))
     return Tensor(tuple(shape), tensor.dtype, {plain(rank): made})
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnfold.convert.direct.layout import constant, unsqueeze
+from bnfold.convert.direct.layout import constant
 from bnfold.convert.direct.ops import cast, elementwise, reduce
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
@@ -21,17 +21,3 @@ def masking(site: Site) -> Tensor:
     flags = reduce(site, "ReduceMax", differs, [-1], False)
     y.mask = cast(site, flags, "bool")
     return y
-
-
-def weights(site: Site, x: Tensor) -> Tensor:
-    """The mask of ``x`` as numbers 0 and 1, with an axis for the features."""
-    if x.mask is None:
-        raise AssertionError("the value has no mask")
-    return unsqueeze(site, cast(site, x.mask, x.dtype), [-1])
-
-
-def both(site: Site, left: Tensor | None, right: Tensor | None) -> Tensor | None:
-    """Where both masks count."""
-    if left is None or right is None:
-        return left if right is None else right
-    return elementwise(site, "And", left, right, dtype="bool")

@@ -1,4 +1,4 @@
-"""Normalizations: fixed affines (BatchNormalization, Normalization, Rescaling) and per-sample ones."""
+"""Normalizations: by fixed numbers (BatchNormalization, Rescaling, ...) and by each sample's."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def batch_norm(site: Site) -> Tensor:
     axes = axes_of(config.get("axis", -1), x.rank)
     if site.argument(1, "training") is True and config.get("trainable", True):
         raise site.unsupported("is called with training=True, so it uses the batch's statistics")
-    sizes = [x.shape[axis] for axis in axes]
-    shape = [size if isinstance(size, int) else None for size in sizes]
+    broadcast = [_known(site, x.shape[axis]) if axis in axes else 1 for axis in range(x.rank)]
+    shape = [broadcast[axis] for axis in axes] if len(axes) == 1 else broadcast
     own = "float64" if x.dtype == "float64" else "float32"
     mean = site.weight("moving_mean", shape, own)
     variance = site.weight("moving_variance", shape, own)
@@ -51,9 +51,6 @@ def batch_norm(site: Site) -> Tensor:
     form = x.form
     if len(axes) == 1 and x.rank > 1 and form.axis(axes[0]) == 1:
         return _norm_op(site, x, form, (gamma, beta, mean, variance), epsilon)
-    broadcast = [1] * x.rank
-    for axis, size in zip(sorted(axes), mean.shape, strict=True):
-        broadcast[axis] = size
     wide = variance.astype(np.float64) + epsilon
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = (1.0 if gamma is None else gamma.astype(np.float64)) / np.sqrt(wide)
@@ -108,10 +105,7 @@ def normalization(site: Site) -> Tensor:
     axes = [] if axis is None else sorted(axes_of(axis, x.rank))
     broadcast = [1] * x.rank
     for one in axes:
-        size = x.shape[one]
-        if not isinstance(size, int):
-            raise site.unsupported("normalizes an axis whose size is free")
-        broadcast[one] = size
+        broadcast[one] = _known(site, x.shape[one])
     if config.get("mean") is not None:
         mean, variance = (
             _aligned(site, config[key], axes, broadcast) for key in ("mean", "variance")
@@ -129,9 +123,7 @@ def normalization(site: Site) -> Tensor:
     return elementwise(site, "Div", y, constant(spread))
 
 
-def _aligned(
-    site: Site, stated: Any, axes: Sequence[int], broadcast: Sequence[int]
-) -> AnyArray:
+def _aligned(site: Site, stated: Any, axes: Sequence[int], broadcast: Sequence[int]) -> AnyArray:
     """A mean or variance from the config, set against the axes that it is kept for."""
     if isinstance(stated, dict):
         stated = stated.get("config", {}).get("value", stated.get("value"))
@@ -139,8 +131,8 @@ def _aligned(
     if array.ndim == len(broadcast):
         return np.broadcast_to(array, broadcast)
     shape = [1] * len(broadcast)
-    for size, axis in zip(reversed(array.shape), reversed(axes), strict=False):
-        shape[axis] = size
+    for count, axis in zip(reversed(array.shape), reversed(axes), strict=False):
+        shape[axis] = count
     return np.broadcast_to(array.reshape(shape), broadcast)
 
 
@@ -335,9 +327,7 @@ def _ungroup(site: Site, flat: Tensor, first: Tensor) -> Any:
         return value(site, reshape(site, flat, first.shape), plain(first.rank))
     start = value(site, first, plain(first.rank))
     shape = site.node("Shape", [start], ("int64", (first.rank,)))
-    return site.node(
-        "Reshape", [value(site, flat, plain(3)), shape], (flat.dtype, first.shape)
-    )
+    return site.node("Reshape", [value(site, flat, plain(3)), shape], (flat.dtype, first.shape))
 
 
 def layer_scale(site: Site) -> Tensor:

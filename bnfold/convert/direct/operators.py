@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -152,6 +153,24 @@ def _square(site: Site, args: list[Any], options: Options) -> Tensor:
     return elementwise(site, "Mul", args[0], args[0])
 
 
+def _quantifier(op: str) -> Rule:
+    """Any or All of flags: the largest or smallest of them as numbers."""
+
+    def rule(site: Site, args: list[Any], options: Options) -> Tensor:
+        x = args[0]
+        numbers = cast(site, x, "float32")
+        axes = _axes(site, x, options)
+        return cast(site, reduce(site, op, numbers, axes, bool(options.get("keepdims"))), "bool")
+
+    return rule
+
+
+def _not_equal(site: Site, args: list[Any], options: Options) -> Tensor:
+    left, right = operands(site, args[:2])
+    equal = elementwise(site, "Equal", left, right, dtype="bool")
+    return unary(site, "Not", equal, dtype="bool")
+
+
 def _log1p(site: Site, args: list[Any], options: Options) -> Tensor:
     x = args[0]
     return unary(site, "Log", elementwise(site, "Add", x, scalar(site, 1.0, x)))
@@ -282,7 +301,7 @@ def _split(site: Site, args: list[Any], options: Options) -> list[Tensor]:
         sizes = [dim // parts] * parts
     else:
         edges = [0, *(int(edge) for edge in parts or ()), dim]
-        sizes = [after - before for before, after in zip(edges, edges[1:], strict=False)]
+        sizes = [after - before for before, after in itertools.pairwise(edges)]
     return split(site, x, sizes, axis)
 
 
@@ -408,7 +427,7 @@ def _take(site: Site, args: list[Any], options: Options) -> Tensor:
 
 def _flip(site: Site, args: list[Any], options: Options) -> Tensor:
     x = args[0]
-    return slices(site, x, {axis: (None, None, -1) for axis in _axes(site, x, options)})
+    return slices(site, x, dict.fromkeys(_axes(site, x, options), (None, None, -1)))
 
 
 def _flatten(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -423,8 +442,10 @@ OPERATORS: Mapping[str, Rule] = {
     "Abs": _unary("Abs"),
     "Absolute": _unary("Abs"),
     "Add": _binary("Add"),
+    "All": _quantifier("ReduceMin"),
     "Amax": _reduction("ReduceMax"),
     "Amin": _reduction("ReduceMin"),
+    "Any": _quantifier("ReduceMax"),
     "Cast": _cast,
     "Ceil": _unary("Ceil"),
     "Celu": _activation("celu", "alpha"),
@@ -472,6 +493,7 @@ OPERATORS: Mapping[str, Rule] = {
     "Moveaxis": _moveaxis,
     "Multiply": _binary("Mul"),
     "Negative": _unary("Neg"),
+    "NotEqual": _not_equal,
     "Pad": _pad,
     "Power": _binary("Pow"),
     "Prod": _reduction("ReduceProd"),

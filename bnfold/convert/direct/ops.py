@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -23,14 +23,18 @@ def unary(
     *operands: AnyArray | None,
     dtype: str = "",
     name: str = "",
-    **attributes: Attribute | None,
+    attributes: Mapping[str, Attribute | None] | None = None,
 ) -> Tensor:
     """An elementwise op, in the form that ``x`` has; constants as further (scalar) operands."""
     form = x.form
     extra = [None if array is None else site.constant(array, name or op) for array in operands]
     out = dtype or x.dtype
     made = site.node(
-        op, [value(site, x, form), *extra], (out, permuted(x.shape, form)), name, **attributes
+        op,
+        [value(site, x, form), *extra],
+        (out, permuted(x.shape, form)),
+        name,
+        **(attributes or {}),
     )
     return Tensor(x.shape, out, {form: made}, mask=x.mask)
 
@@ -41,7 +45,7 @@ def cast(site: Site, x: Tensor, dtype: str) -> Tensor:
         return x
     if x.const is not None:
         return constant(x.const.astype(float_dtype(dtype)))
-    return unary(site, "Cast", x, dtype=dtype, to=int(onnx_type(dtype)))
+    return unary(site, "Cast", x, dtype=dtype, attributes={"to": int(onnx_type(dtype))})
 
 
 def broadcast(site: Site, *shapes: Shape) -> Shape:
@@ -58,9 +62,7 @@ def broadcast(site: Site, *shapes: Shape) -> Shape:
     return tuple(result)
 
 
-def elementwise(
-    site: Site, op: str, *tensors: Tensor, dtype: str = "", name: str = ""
-) -> Tensor:
+def elementwise(site: Site, op: str, *tensors: Tensor, dtype: str = "", name: str = "") -> Tensor:
     """An op of several operands that broadcast; laid out as most of them are."""
     shape = broadcast(site, *(tensor.shape for tensor in tensors))
     form = _common_form(tensors, len(shape))
@@ -76,9 +78,7 @@ def _common_form(tensors: Sequence[Tensor], rank: int) -> Form:
     full = [tensor for tensor in tensors if tensor.rank == rank and tensor.const is None]
     candidates = list(dict.fromkeys(tensor.form for tensor in full))
     candidates = [
-        form
-        for form in candidates
-        if not form.flat or all(tensor.has(form) for tensor in full)
+        form for form in candidates if not form.flat or all(tensor.has(form) for tensor in full)
     ] or [plain(rank)]
 
     def cost(form: Form) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def softmax(site: Site, x: Tensor, axis: int, op: str = "Softmax") -> Tensor:
     if x.form.flat:
         value(site, x, plain(x.rank))
         x = Tensor(x.shape, x.dtype, {plain(x.rank): x.forms[plain(x.rank)]}, mask=x.mask)
-    return unary(site, op, x, axis=x.form.axis(axis))
+    return unary(site, op, x, attributes={"axis": x.form.axis(axis)})
 
 
 def concat(site: Site, tensors: Sequence[Tensor], axis: int) -> Tensor:
@@ -204,9 +204,7 @@ def slices(
         steps.append(step)
     operands = [site.integers(starts, "starts"), site.integers(stops, "ends")]
     operands += [site.integers(places, "axes"), site.integers(steps, "steps")]
-    made = site.node(
-        "Slice", [value(site, x, form), *operands], (x.dtype, permuted(shape, form))
-    )
+    made = site.node("Slice", [value(site, x, form), *operands], (x.dtype, permuted(shape, form)))
     return Tensor(tuple(shape), x.dtype, {form: made})
 
 
@@ -284,6 +282,4 @@ def split(site: Site, x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor
         [(x.dtype, permuted(shape, form)) for shape in shapes],
         axis=form.axis(axis),
     )
-    return [
-        Tensor(shape, x.dtype, {form: one}) for shape, one in zip(shapes, made, strict=True)
-    ]
+    return [Tensor(shape, x.dtype, {form: one}) for shape, one in zip(shapes, made, strict=True)]

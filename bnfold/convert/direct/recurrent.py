@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from bnfold.convert.direct.activations import activation_name
 from bnfold.convert.direct.layout import squeeze, unsqueeze, value
-from bnfold.convert.direct.ops import concat, elementwise, scalar, slices
+from bnfold.convert.direct.ops import reduce, slices
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Form, Tensor, permuted, plain
 from bnfold.formats.keras.graph import AnyArray
@@ -116,8 +116,7 @@ def bidirectional(site: Site) -> Tensor | list[Tensor]:
         raise site.unsupported("is given an initial state")
     sequence, finals = _emit(site, x, [forward, backward], "bidirectional", [])
     source = sequence if forward.site.config.get("return_sequences") else finals[0]
-    halves = [squeeze(site, slices(site, source, {1: cut}), [1]) for cut in _HALVES]
-    merged = _merge(site, source, halves)
+    merged = _merge(site, source)
     if not forward.site.config.get("return_state"):
         return merged
     ends = [
@@ -129,20 +128,34 @@ def bidirectional(site: Site) -> Tensor | list[Tensor]:
 _HALVES = ((0, 1, 1), (1, 2, 1))
 
 
-def _merge(site: Site, source: Tensor, halves: list[Tensor]) -> Tensor | list[Tensor]:
+def _merge(site: Site, source: Tensor) -> Tensor | list[Tensor]:
+    """Both directions of [batch, directions, (time,) units] as the config wants them."""
     mode = site.config.get("merge_mode", "concat")
-    if mode is None:
-        return halves
     if mode == "concat":
-        return concat(site, halves, -1)
+        return _side_by_side(site, source)
     if mode == "sum":
-        return elementwise(site, "Add", *halves)
-    if mode == "mul":
-        return elementwise(site, "Mul", *halves)
+        return reduce(site, "ReduceSum", source, [1], False)
     if mode == "ave":
-        total = elementwise(site, "Add", *halves)
-        return elementwise(site, "Mul", total, scalar(site, 0.5, total))
+        return reduce(site, "ReduceMean", source, [1], False)
+    if mode == "mul":
+        return reduce(site, "ReduceProd", source, [1], False)
+    if mode is None:
+        return [squeeze(site, slices(site, source, {1: cut}), [1]) for cut in _HALVES]
     raise site.unsupported(f"merges its directions by {mode!r}")
+
+
+def _side_by_side(site: Site, source: Tensor) -> Tensor:
+    """Directions and units as one axis, the last; time stays first."""
+    lead = [axis for axis in source.form.perm if axis not in (1, source.rank - 1)]
+    beside = Form((*lead, 1, source.rank - 1))
+    units = source.shape[-1]
+    shape = (source.shape[0], *source.shape[2:-1], 2 * units if isinstance(units, int) else None)
+    after = Form((1, 0, 2)) if source.rank == 4 else plain(2)
+    operand = site.integers([*(0 for _ in lead), -1], "shape")
+    made = site.node(
+        "Reshape", [value(site, source, beside), operand], (source.dtype, permuted(shape, after))
+    )
+    return Tensor(shape, source.dtype, {after: made})
 
 
 def _arguments(site: Site) -> tuple[Tensor, list[Tensor]]:
@@ -154,13 +167,12 @@ def _arguments(site: Site) -> tuple[Tensor, list[Tensor]]:
         states = [states]
     if not isinstance(first, Tensor) or first.rank != 3:
         raise site.unsupported("is called with something else than one sequence")
-    if first.mask is not None or isinstance(site.argument(99, "mask"), Tensor):
+    if site.mask(first, 2) is not None:
         raise site.unsupported("is masked")
-    for flag, what in (("stateful", "keeps its state"), ("time_major", "has time first")):
-        if site.config.get(flag):
-            raise site.unsupported(f"{what} between calls" if flag == "stateful" else what)
-    if site.config.get("unroll") is None:
-        pass
+    if site.config.get("stateful"):
+        raise site.unsupported("keeps its state between calls")
+    if site.config.get("time_major"):
+        raise site.unsupported("has time first")
     return first, [state for state in (states or []) if isinstance(state, Tensor)]
 
 
@@ -257,9 +269,7 @@ def _emit(
     return sequence, finals
 
 
-def _activations(
-    site: Site, kind: _Kind
-) -> tuple[list[str] | None, list[float], list[float]]:
+def _activations(site: Site, kind: _Kind) -> tuple[list[str] | None, list[float], list[float]]:
     """ONNX's names and parameters; None for its defaults."""
     names: list[str] = []
     alphas: list[float] = []

@@ -17,7 +17,7 @@ from bnfold.convert.direct.convolutions import (
     tuple_of,
 )
 from bnfold.convert.direct.layout import flatten, reshape, transpose, unsqueeze, value
-from bnfold.convert.direct.ops import elementwise, pad, reduce, slices
+from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain, size
 
@@ -137,8 +137,9 @@ def global_pooling(op: str, reduction: str) -> Callable[[Site], Tensor]:
         count = dimensions(site)
         if x.rank != count + 2:
             raise site.unsupported(f"is given a value with {x.rank} axes")
-        if x.mask is not None and reduction == "ReduceMean":
-            return _masked_mean(site, x)
+        mask = site.mask(x) if reduction == "ReduceMean" and count == 1 else None
+        if mask is not None:
+            return _masked_mean(site, x, mask)
         axes = range(2, x.rank) if is_channels_first(site) else range(1, x.rank - 1)
         keepdims = bool(site.config.get("keepdims"))
         form = spatial_form(site, x.rank)
@@ -154,14 +155,12 @@ def global_pooling(op: str, reduction: str) -> Callable[[Site], Tensor]:
     return emit
 
 
-def _masked_mean(site: Site, x: Tensor) -> Tensor:
+def _masked_mean(site: Site, x: Tensor, mask: Tensor) -> Tensor:
     """GlobalAveragePooling1D over the timesteps that count."""
-    from bnfold.convert.direct.masks import weights
-
     if is_channels_first(site):
         raise site.unsupported("averages masked channels-first values")
     keep = bool(site.config.get("keepdims"))
-    factor = weights(site, x)
+    factor = unsqueeze(site, cast(site, mask, x.dtype), [-1])
     total = reduce(site, "ReduceSum", elementwise(site, "Mul", x, factor), [1], keep)
     return elementwise(site, "Div", total, reduce(site, "ReduceSum", factor, [1], keep))
 
@@ -252,4 +251,3 @@ def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) 
         **kinds[kind],
     )
     return Tensor(tuple(shape), x.dtype, {form: made})
-

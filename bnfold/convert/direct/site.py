@@ -78,6 +78,11 @@ class Site:
             return self.args[index]
         return (self.kwargs or {}).get(name, default)
 
+    def mask(self, x: Tensor, place: int = 1) -> Tensor | None:
+        """Which timesteps of ``x`` count: as the call says, or as the value itself carries."""
+        given = self.argument(place, "mask")
+        return given if isinstance(given, Tensor) else x.mask
+
     def weight(self, role: str, shape: Sequence[int | None], dtype: str = "") -> AnyArray:
         """An array of the layer.
 

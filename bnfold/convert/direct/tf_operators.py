@@ -1,4 +1,4 @@
-"""Operator nodes of Keras 2: TensorFlow functions by name, as rows that name Keras 3's operators."""
+"""Operator nodes of Keras 2: TensorFlow functions by name, as rows that name Keras 3's."""
 
 from __future__ import annotations
 

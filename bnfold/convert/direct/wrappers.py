@@ -41,9 +41,7 @@ def time_distributed(site: Site, emit: Inner) -> Tensor:
         start = value(site, x, plain(x.rank))
         known = [dim if isinstance(dim, int) else None for dim in y.shape[1:]]
         operand = dynamic_shape(site, start, x.shape, (batch, time, *known))
-        made = site.node(
-            "Reshape", [value(site, y, plain(y.rank)), operand], (y.dtype, shape)
-        )
+        made = site.node("Reshape", [value(site, y, plain(y.rank)), operand], (y.dtype, shape))
         result = Tensor(shape, y.dtype, {plain(len(shape)): made})
     result.mask = x.mask
     return result

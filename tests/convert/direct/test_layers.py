@@ -1,0 +1,78 @@
+"""Every layer and activation against Keras itself, for both generations of Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnfold.convert.direct import convert
+from tests.convert.direct import layer_rows
+from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
+from tests.convert.zoo import randomize
+
+# float32 sums of some ten to a hundred products, in another order than Keras's.
+_RELATIVE = 5e-6
+
+
+def _check(model: Any, opset: int = 17, relative: float = _RELATIVE) -> None:
+    randomize(model)
+    arrays = layer_rows.inputs_for(model, np.random.default_rng(7))
+    assert_equal(
+        run_onnx(convert(model, opset=opset).model, arrays), run_keras(model, arrays), relative
+    )
+
+
+@pytest.mark.parametrize("row", layer_rows.COMMON)
+def test_layer(keras: Any, row: str) -> None:
+    _check(layer_rows.COMMON[row](keras))
+
+
+@pytest.mark.parametrize("row", layer_rows.KERAS3_ONLY)
+def test_layer_of_keras3(keras3: Any, row: str) -> None:
+    _check(layer_rows.KERAS3_ONLY[row](keras3))
+
+
+@pytest.mark.parametrize("row", layer_rows.KERAS2_ONLY)
+def test_layer_of_keras2(keras2: Any, row: str) -> None:
+    _check(layer_rows.KERAS2_ONLY[row](keras2))
+
+
+@pytest.mark.parametrize("name", layer_rows.ACTIVATIONS_3)
+def test_activation_of_keras3(keras3: Any, name: str) -> None:
+    _check(layer_rows.on((4, 6), lambda L: L.Activation(name))(keras3))
+
+
+@pytest.mark.parametrize("name", layer_rows.ACTIVATIONS_2)
+def test_activation_of_keras2(keras2: Any, name: str) -> None:
+    _check(layer_rows.on((4, 6), lambda L: L.Activation(name))(keras2))
+
+
+@pytest.mark.parametrize("row", layer_rows.DATA_FORMATS)
+def test_channels_first(keras3: Any, row: str) -> None:
+    first, last = (
+        layer_rows.DATA_FORMATS[row](order)(keras3) for order in ("channels_first", "channels_last")
+    )
+    randomize(last)
+    first.set_weights(last.get_weights())
+    (images,) = layer_rows.inputs_for(last, np.random.default_rng(7))
+    (want,) = run_keras(last, [images])
+    (got,) = run_onnx(convert(first).model, [images.transpose(0, 3, 1, 2)])
+    if want.ndim == 4:
+        want = want.transpose(0, 3, 1, 2)
+    assert_equal([got], [want], _RELATIVE)
+
+
+@pytest.mark.parametrize("opset", [13, 15, 18, 20, 24])
+def test_layer_at_opset(keras3: Any, opset: int) -> None:
+    """Ops that changed between operator sets, each at both sides of the change."""
+    rows = ("layer_norm", "rescaling", "batch_norm_4", "global_average2d", "unit_norm", "padding2d")
+    rows += ("group_norm", "dot", "split", "gelu", "reduce", "lstm_last", "upsampling2d")
+    extra = {
+        "split": layer_rows.on((4, 6), lambda L: L.Activation("glu")),
+        "gelu": layer_rows.on((4, 6), lambda L: L.Activation("gelu")),
+        "reduce": layer_rows.on((4, 6), lambda L: lambda x: keras3.ops.sum(x, axis=1)),
+    }
+    for row in rows:
+        _check(extra.get(row, layer_rows.COMMON.get(row))(keras3), opset)
