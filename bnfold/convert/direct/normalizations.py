@@ -69,6 +69,9 @@ def _norm_op(
     epsilon: float,
 ) -> Tensor:
     gamma, beta, mean, variance = arrays
+    if x.dtype == "float64":
+        # The attribute has float32's digits only; the rest goes to the variance.
+        variance = variance + (epsilon - float(np.float32(epsilon)))
     gamma = np.ones_like(mean) if gamma is None else gamma
     beta = np.zeros_like(mean) if beta is None else beta
     if form.flat:

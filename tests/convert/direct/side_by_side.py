@@ -27,7 +27,10 @@ def run_onnx(model: ir.Model, arrays: list[np.ndarray]) -> list[np.ndarray]:
 def run_keras(model: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs by Keras, flat; dicts in the order of their sorted keys."""
     given = dict(zip([id(tensor) for tensor in model.inputs], arrays, strict=True))
-    structure = model.input
+    # Keras 3 lets nobody ask a Sequential for its `input` before a call.
+    structure = model.inputs if len(model.inputs) > 1 else model.inputs[0]
+    if hasattr(model, "_inputs_struct") or type(model).__name__ != "Sequential":
+        structure = model.input
     packed = _map(structure, lambda tensor: given[id(tensor)])
     return [np.asarray(one) for one in _flat(model(packed, training=False))]
 
