@@ -80,7 +80,7 @@ def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.M
     names = _all_names(result)
     blocked: dict[int, dict[Use, Reason]] = {}
     work = [
-        _Editor(scope, by_scope[number], names, double)
+        _Editor(scope, by_scope[number], names, double, _lists_initializers(result, scope))
         for number, scope in enumerate(scopes(result, fold_overridable=plan.fold_overridable))
         if number in by_scope
     ]
@@ -93,6 +93,17 @@ def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.M
     for editor in work:
         editor.write()
     return result
+
+
+def _lists_initializers(model: ir.Model, scope: Scope) -> bool:
+    """Whether the graph's initializers are among its inputs, where they are mere declarations.
+
+    Before IR 4 they had to be; some writers left them out all the same.
+    """
+    graph = scope.graph
+    if (model.ir_version or 8) >= 4 or graph is not model.graph:
+        return False
+    return any(value.is_graph_input() for value in model.graph.initializers.values())
 
 
 def _all_names(model: ir.Model) -> Counter[str]:
@@ -120,11 +131,14 @@ class _New:
 class _Editor:
     """Changes one graph: first everything is computed from the old constants, then written."""
 
-    def __init__(self, scope: Scope, part: GraphPlan, names: Counter[str], double: bool) -> None:
+    def __init__(
+        self, scope: Scope, part: GraphPlan, names: Counter[str], double: bool, listed: bool
+    ) -> None:
         self.scope = scope
         self.part = part
         self.names = names
         self.double = double
+        self.listed = listed
         self.blocked: dict[Use, Reason] = {}
         self._nodes = list(scope.graph)
         self._new: dict[Use, _New] = {}
@@ -290,6 +304,8 @@ class _Editor:
                 const_value=tensor,
             )
             graph.register_initializer(value)
+            if self.listed:
+                graph.inputs.append(value)
         else:
             maker = ir.node("Constant", [], attributes={"value": tensor})
             value = maker.outputs[0]
@@ -312,13 +328,17 @@ class _Editor:
         stack = list(values)
         while stack:
             value = stack.pop()
-            if value.uses() or value.is_graph_output() or value.is_graph_input():
+            if value.uses() or value.is_graph_output():
+                continue
+            if value.is_graph_input() and not (self.listed and value.is_initializer()):
                 continue
             node = value.producer()
             graph = value.graph if node is None else node.graph
             if node is None:
                 name = value.name or ""
                 if isinstance(graph, ir.Graph) and name in graph.initializers:
+                    if value.is_graph_input():
+                        graph.inputs.remove(value)
                     del graph.initializers[name]
             elif graph is not None and not any(
                 out.uses() or out.is_graph_output() for out in node.outputs
@@ -332,18 +352,27 @@ class _Editor:
         if not isinstance(graph, ir.Graph):
             return
         for use, new in self._new.items():
-            old = new.old.name if new.old is not None and use.operand >= 0 else None
-            if old is None or old in graph.initializers:
+            if new.old is None or use.operand < 0 or _is_defined(new.old):
                 continue
-            node = self._node(use.op)
-            value = node.inputs[use.operand]
+            old = new.old.name or ""
+            value = self._node(use.op).inputs[use.operand]
             if value is None or value.name == old or self.names[old] > 1:
                 continue
+            if old in graph.initializers:
+                continue  # by another constant that took its name before
             del graph.initializers[value.name or ""]
             value.name = old
             if value.const_value is not None:
                 value.const_value.name = old
             graph.register_initializer(value)
+
+
+def _is_defined(value: ir.Value) -> bool:
+    """Whether the value is still part of the graph."""
+    node = value.producer()
+    if node is not None:
+        return node.graph is not None
+    return value.is_initializer() or value.is_graph_input()
 
 
 def _is_ignored(node: ir.Node, operand: int) -> bool:
