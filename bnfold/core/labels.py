@@ -61,6 +61,12 @@ class Labels:
                 seen.update(dict.fromkeys(axis))
         return tuple(seen)
 
+    @property
+    def summed(self) -> frozenset[str]:
+        """Labels of the kernel that the result has not: what the product is summed over."""
+        kept = {label for axis in self.y for label in axis}
+        return frozenset(label for axis in self.w for label in axis) - kept
+
     def swapped(self) -> Labels:
         """The same product with data and kernel exchanged."""
         return Labels(self.w, self.x, self.y, self.sizes)

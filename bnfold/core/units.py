@@ -88,7 +88,7 @@ def is_bias(state: State, number: int) -> bool:
         transfer = graph.ops[producer[0]].transfer
         if isinstance(transfer, Contraction):
             bias = transfer.bias
-            if transfer.output_blocked is not None:
+            if transfer.output_blocked is not None or not transfer.labels.summed:
                 return False
             if bias is not None and Use(producer[0], bias.operand) in state.edits:
                 return False
