@@ -192,6 +192,12 @@ def normalization(view: NodeView) -> Transfer:
     )
 
 
+@rule("QuantizeLinear", "DynamicQuantizeLinear")
+def quantized(view: NodeView) -> Transfer:
+    """Rounding to integers: a changed scale would round other values."""
+    return Opaque(Reason.QUANTIZED, f"{view.op_type} rounds to integers")
+
+
 @rule("DequantizeLinear")
 def dequantize(view: NodeView) -> Transfer:
     """y = (x - zero point) * scale: the scale takes a factor, the integers stay."""

@@ -17,6 +17,7 @@ from tests.formats.onnx.support.check import (
     assert_same,
     assert_well_formed,
     fold,
+    is_valid,
     left_in,
     reasons,
     run_float64,
@@ -38,6 +39,7 @@ LAWS = [
 def test_law(row: Case) -> None:
     for seed in (0, 1):
         proto = row.build("double", seed)
+        assert is_valid(proto)
         result, folded = fold(proto)
         assert left_in(folded) == row.left
         assert set(row.why) <= reasons(result.kept)

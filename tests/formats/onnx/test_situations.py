@@ -20,6 +20,7 @@ from tests.formats.onnx.support.check import (
     assert_settled,
     assert_well_formed,
     fold,
+    is_valid,
     left_in,
     reasons,
     run_float64,
@@ -41,6 +42,7 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS)
 def test_situation(row: Case) -> None:
     proto = row.build("float")
+    assert is_valid(proto) == row.valid
     result, folded = fold(proto, row.options)
     assert left_in(folded) == row.left
     assert set(row.why) <= reasons(result.kept)

@@ -313,6 +313,37 @@ BACKWARD: Laws = {
             opset=21,
         ),
     ),
+    "QuantizeLinear": (
+        case(
+            "a uniform scale goes no further than the scale behind it",
+            "h = Gemm(x, W, b)  q = QuantizeLinear(h, qs)  d = DequantizeLinear(q, ds)"
+            "  y = Mul(d, s)",
+            "T[3,4] x",
+            "Gemm QuantizeLinear DequantizeLinear",
+            W=(4, 3),
+            b=(3,),
+            qs=Positive(()),
+            ds=Positive(()),
+            s=(),
+            dtype="float",
+            opset=21,
+        ),
+    ),
+    "DynamicQuantizeLinear": (
+        case(
+            "its scale is computed",
+            "h = Gemm(x, W, b)  q, qs, z = DynamicQuantizeLinear(h)"
+            "  d = DequantizeLinear(q, qs, z)  y = Mul(d, s)",
+            "T[3,4] x",
+            "Gemm DynamicQuantizeLinear DequantizeLinear Mul",
+            "backward BNF105",
+            W=(4, 3),
+            b=(3,),
+            s=(),
+            dtype="float",
+            opset=21,
+        ),
+    ),
 }
 
 FORWARD: Laws = {
@@ -635,6 +666,32 @@ FORWARD: Laws = {
             q=_INTEGERS,
             ws=Positive((3,)),
             s=(4,),
+            dtype="float",
+            opset=21,
+        ),
+    ),
+    "QuantizeLinear": (
+        case(
+            "it rounds",
+            "h = Mul(x, s)  y = QuantizeLinear(h, qs)",
+            "T[3,4] x",
+            "Mul QuantizeLinear",
+            "forward BNF303",
+            qs=Positive(()),
+            s=(),
+            dtype="float",
+            opset=21,
+        ),
+    ),
+    "DynamicQuantizeLinear": (
+        case(
+            "it rounds",
+            "h = Mul(x, s)  y, z, w = DynamicQuantizeLinear(h)",
+            "T[3,4] x",
+            "Mul DynamicQuantizeLinear",
+            "forward BNF303",
+            outputs="y, z, w",
+            s=2.0,
             dtype="float",
             opset=21,
         ),

@@ -1,12 +1,14 @@
-"""The situations in which an affine can be met, by the direction in which it goes."""
+"""The situations in which an affine can be met, by where it goes."""
 
 from __future__ import annotations
 
-from tests.formats.onnx.situations import backward, between, forward
+from tests.formats.onnx.situations import backward, between, file, forward, stays
 from tests.formats.onnx.support.cases import Case
 
 TABLE: dict[str, list[Case]] = {
     "Backward": backward.ROWS,
     "Forward": forward.ROWS,
     "Between": between.ROWS,
+    "The file around it": file.ROWS,
+    "Must stay": stays.ROWS,
 }

@@ -31,6 +31,7 @@ class Case:
         expected: "" or "not yet": foldable, but not folded today.
         reference: False where ONNX's reference gets an op wrong or does not know it.
         runs: False for models that are valid but that no runtime can run.
+        valid: False where onnx.checker rejects the original already.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Case:
     expected: str = ""
     reference: bool = True
     runs: bool = True
+    valid: bool = True
 
     def build(self, dtype: str, seed: int = 0) -> ModelProto:
         """The model in a floating type."""
@@ -69,7 +71,9 @@ class Case:
 
 
 _SETTINGS = frozenset({"opset", "ir_version", "imports", "functions", "listed"})
-_FIELDS = frozenset({"dtype", "change", "feeds", "options", "expected", "reference", "runs"})
+_FIELDS = frozenset(
+    {"dtype", "change", "feeds", "options", "expected", "reference", "runs", "valid"}
+)
 
 
 def case(
