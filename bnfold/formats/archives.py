@@ -6,6 +6,7 @@ Only attributes and tables of contents are read; layers and weights stay where t
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bnfold.formats.hdf5_heap import heaps_are_sound
 
 # A config of this size would describe some hundred thousand layers.
 LARGEST_CONFIG = 64 * 2**20
@@ -51,6 +54,8 @@ def keras_hdf5(path: Path) -> KerasVersion:
     """
     import h5py  # costs a tenth of a second, which ONNX users need not pay
 
+    if not _heaps_are_sound(path):
+        raise NotAModelError("a damaged HDF5 file", _AGAIN)
     with _damage("HDF5 file"), h5py.File(path, "r") as file:
         config = _text_attribute(file, "model_config", LARGEST_CONFIG)
         if config is None:
@@ -67,6 +72,8 @@ def keras_zip(path: Path) -> KerasVersion:
     Raises:
         NotAModelError: otherwise.
     """
+    if not _heaps_are_sound(path):  # HDF5 members that are stored as they are
+        raise NotAModelError("a damaged Keras archive", _AGAIN)
     with _damage("zip archive"), zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         config = members.get("config.json")
@@ -81,6 +88,14 @@ def keras_zip(path: Path) -> KerasVersion:
             metadata = _member(archive, members["metadata.json"], _LARGEST_METADATA)
             stated = _stated_version(metadata)
     return KerasVersion(stated, _major(stated, text))
+
+
+def _heaps_are_sound(path: Path) -> bool:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+    ):
+        return heaps_are_sound(mapped)
 
 
 @contextmanager

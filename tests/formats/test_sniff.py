@@ -334,3 +334,30 @@ def test_pickles_are_not_executed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pickle"):
         sniff(path)
     assert not trace.exists()
+
+
+def damaged_heap(free_space: int) -> bytes:
+    """A model whose heap of strings claims that its free space, or its text, has another size."""
+    data = bytearray(keras_hdf5())
+    start = data.find(b"GCOL\x01\0\0\0")
+    assert start > 0
+    position = start + 16
+    while int.from_bytes(data[position : position + 2], "little"):
+        size = int.from_bytes(data[position + 8 : position + 16], "little")
+        position += 16 + (size + 7 & ~7)
+    data[position + 8 : position + 16] = free_space.to_bytes(8, "little")
+    return bytes(data)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("free_space", [0, 2**62, 2**64 - 1])
+def test_strings_that_never_end_are_not_waited_for(tmp_path: Path, free_space: int) -> None:
+    """The HDF5 library walks such a heap for ever."""
+    path = tmp_path / "m.h5"
+    path.write_bytes(damaged_heap(free_space))
+    with pytest.raises(InputError, match="damaged HDF5"):
+        sniff(path)
+    path.write_bytes(
+        zip_bytes({"config.json": json.dumps(CONFIG).encode(), "model.weights.h5": b""})
+    )
+    assert sniff(path) is FileKind.KERAS_ZIP

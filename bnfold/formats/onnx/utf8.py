@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from bnfold.core.errors import InputError
+from bnfold.formats.text import clip
 
 _GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
@@ -110,4 +111,4 @@ def _demand(texts: Iterable[str | bytes], what: str) -> None:
     for text in texts:
         if isinstance(text, bytes):
             shown = text.decode("utf-8", "backslashreplace")
-            raise InputError(f"the {what} '{shown[:80]}' is not UTF-8")
+            raise InputError(f"the {what} '{clip(shown, 80)}' is not UTF-8")
