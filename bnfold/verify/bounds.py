@@ -18,8 +18,11 @@ from bnfold.verify.tally import OutputTally
 # A correct rewriting done in its own type rounds each constant a handful of times, and a draw of
 # the noise has about twice the variance of one rounding to nearest. The figure that decides is a
 # root mean square; for the largest element the tails of two different samples are compared.
-NOISE_RMS = 8.0
-NOISE_MAX = 24.0
+NOISE_RMS = 4.0
+NOISE_MAX = 12.0
+
+# One channel of one rewritten part: a handful of roundings of few constants.
+CHANNEL_NOISE = 3.0
 
 # In the runtime both models round every operation once, in different orders.
 ORIGINAL_RMS = 3.0

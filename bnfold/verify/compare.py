@@ -12,7 +12,8 @@ from bnfold.core.errors import InputError
 from bnfold.verify.explain import explain, save_counterexample
 from bnfold.verify.inputs import Feed, generate_inputs, load_inputs
 from bnfold.verify.interface import check_interface
-from bnfold.verify.local import check_local
+from bnfold.verify.local import Ground, check_local, find_ground
+from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
 from bnfold.verify.proofs import proof_checks
 from bnfold.verify.sampling import Reference, Samples, sample
@@ -42,6 +43,8 @@ def verify_models(
     lifted: tuple[ir.Model, ir.Model] | None = None,
     reference: Reference | None = None,
     counterexample: str | Path | None = None,
+    prove: bool = True,
+    mutations: int = 0,
 ) -> Verification:
     """Check that `folded` computes what `original` does.
 
@@ -60,6 +63,9 @@ def verify_models(
             the algebra is checked to float64's own rounding.
         reference: runs Keras on the inputs in the model's order.
         counterexample: where to save the offending inputs (.npz) if a check fails on inputs.
+        prove: attempt the proof; without it only what runs decides.
+        mutations: how many faults to plant in a model that passed, to see whether the same checks
+            catch them; each costs another verification.
 
     Raises:
         InputError: if the given inputs cannot be used.
@@ -72,21 +78,48 @@ def verify_models(
         rest = [skipped(kind, "the interfaces differ") for kind in kinds]
         took = time.monotonic() - start
         return Verification((*interface, *rest), seed=seed, seconds=took)
-    proof = proof_checks(original, folded)
+    proof = proof_checks(original, folded) if prove else []
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes)
     watch = SignWatch.of(original)
     seen = _sampled(prepared, feeds, seed, start + _SAMPLES_UNTIL * budget_seconds, watch, notes)
+    ground = find_ground(
+        prepared,
+        feeds,
+        seen.seconds_float64,
+        seed=seed,
+        deadline=start + _LOCAL_UNTIL * budget_seconds,
+    )
     checks: list[Check] = [
         *interface,
         *proof,
         *algebra_checks(seen, exact=lifted is not None),
-        check_local(prepared, feeds, seed=seed, deadline=start + _LOCAL_UNTIL * budget_seconds),
+        *check_local(ground, seed=seed),
         *end_to_end_checks(seen),
         *keras_checks(seen, asked=reference is not None),
     ]
     failed = any(check.status is Status.FAILED for check in checks)
+    mutation = None
+    if mutations and not failed and feeds:
+
+        def verify_mutant(mutant: ir.Model) -> Verification:
+            return verify_models(
+                original,
+                mutant,
+                inputs=feeds,
+                seed=seed,
+                budget_seconds=budget_seconds,
+                prove=prove,
+            )
+
+        mutation = mutation_test(
+            folded,
+            verify_mutant,
+            lambda mutant: is_below_noise(folded, mutant, feeds, seed=seed),
+            mutations,
+            seed=seed,
+        )
     return Verification(
         checks=tuple(checks),
         outputs=compare_outputs(seen),
@@ -94,11 +127,8 @@ def verify_models(
         seed=seed,
         counterexample=save_counterexample(seen, feeds, counterexample) if failed else None,
         difference=explain(prepared, seen, feeds, seed=seed) if failed and feeds else "",
-        strength=(
-            None
-            if failed
-            else _strength(prepared, seen, feeds, watch, seed, start + budget_seconds)
-        ),
+        strength=(None if failed else _strength(ground, seen, watch, seed, start + budget_seconds)),
+        mutation=mutation,
         notes=tuple(notes),
         seconds=time.monotonic() - start,
     )
@@ -149,22 +179,8 @@ def _sampled(
 
 
 def _strength(
-    prepared: Prepared,
-    seen: Samples,
-    feeds: Sequence[Feed],
-    watch: SignWatch,
-    seed: int,
-    deadline: float,
+    ground: Ground | str, seen: Samples, watch: SignWatch, seed: int, deadline: float
 ) -> Strength | None:
-    if not feeds or seen.float64_reason or prepared.runners.stored is None:
+    if isinstance(ground, str) or seen.float64_reason:
         return None
-    feed = feeds[min(1, seen.feeds - 1)]
-    return measure_strength(
-        prepared.runners.stored,
-        prepared.folded,
-        seen,
-        feed,
-        watch,
-        seed=seed,
-        deadline=deadline,
-    )
+    return measure_strength(ground, seen, watch, seed=seed, deadline=deadline)

@@ -28,7 +28,6 @@ def explain(prepared: Prepared, samples: Samples, feeds: Sequence[Feed], *, seed
         matching = match_values(
             noisy,
             runners.stored,
-            (prepared.original, prepared.folded),
             feeds[number],
             seed=seed,
         )

@@ -1,14 +1,15 @@
 """Each rewritten part on its own: original against folded on the same input, within rounding.
 
 A part is what lies between values that are equal in both models. Local, because a bound that is
-propagated through a whole net is uselessly loose.
+propagated through a whole net is uselessly loose. Two questions for each part: in the runtime, is
+the difference within the rounding bounds of both; and in float64, does any channel differ by more
+than the rounding of the constants explains.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bnfold.verify.bounds import CHANNEL_NOISE
 from bnfold.verify.codes import Fault
-from bnfold.verify.dataflow import UNIT_ROUNDOFF, Rounding
+from bnfold.verify.dataflow import UNIT_ROUNDOFF, rounding_of
 from bnfold.verify.evaluate import EvaluationError, Float64Model
-from bnfold.verify.inputs import Feed
-from bnfold.verify.matching import Matching, match_values
+from bnfold.verify.inputs import Feed, rows_of
+from bnfold.verify.matching import EVALUATIONS, Matching, match_values
+from bnfold.verify.noise import Perturbed
+from bnfold.verify.parts import Part, find_parts
 from bnfold.verify.prepare import Prepared, perturbed
 from bnfold.verify.running_error import NoBoundError, error_bounds
 from bnfold.verify.runtime import RuntimeUnavailableError, Session
@@ -28,200 +32,181 @@ from bnfold.verify.types import Check, CheckKind, Status
 
 Array = NDArray[Any]
 
-logger = logging.getLogger(__name__)
+# Draws of the noise of a part, and the slack for float64's own rounding, relative to the channel.
+_DRAWS = 6
+_FLOAT64_SLACK = 2.0**-43
 
-# The stored constants of the folded part were rounded once, which no runtime operation is.
-_CONSTANT_ROUNDINGS = 1
+Share = Callable[[Part, Mapping[str, Array]], float]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A region of the folded model with its counterpart.
+class Ground:
+    """What local checks stand on: one feed, the original's values on it, and which match.
 
     Attributes:
-        inputs: pairs (original, folded) of the equal values before it.
-        output: the equal values behind it.
-        original, folded: the regions as models of their own.
+        prepared: the models.
+        matching: equal values of the two.
+        feed: the inputs.
+        deadline: on the clock of `time.monotonic`.
     """
 
-    inputs: tuple[tuple[str, str], ...]
-    output: tuple[str, str]
-    original: ir.Model
-    folded: ir.Model
+    prepared: Prepared
+    matching: Matching
+    feed: Feed
+    deadline: float
 
-    @property
-    def label(self) -> str:
-        """The folded region's ops, for people."""
-        names = [node.name or node.op_type for node in self.folded.graph]
-        return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    def parts(self, *, unchanged: bool = False) -> tuple[list[Part], list[str]]:
+        """The rewritten parts (or all) and why some could not be cut out."""
+        return find_parts(
+            self.prepared.original, self.prepared.folded, self.matching, unchanged=unchanged
+        )
+
+    def values(self, parts: Sequence[Part]) -> dict[str, Array]:
+        """The original's values before the parts, in float64.
+
+        Raises:
+            EvaluationError: if the original cannot be evaluated.
+        """
+        names = {original for part in parts for original, _ in part.inputs}
+        return _values(self.prepared.runners.original, names, self.feed)
 
 
-def check_local(prepared: Prepared, feeds: Sequence[Feed], *, seed: int, deadline: float) -> Check:
-    """One check over all rewritten parts; the part with the largest share of its bound decides."""
-    runners = prepared.runners
-    noisy = perturbed(runners)
-    if noisy is None or runners.stored is None:
-        return _skip(prepared.float64_reason or "there is no float64 evaluation")
+def find_ground(
+    prepared: Prepared, feeds: Sequence[Feed], seconds_per_row: float, *, seed: int, deadline: float
+) -> Ground | str:
+    """Match the two models' values on the largest of the first feeds that time allows.
+
+    Returns the reason in place of it where that cannot be done.
+    """
+    noisy = perturbed(prepared.runners)
+    if noisy is None or prepared.runners.stored is None:
+        return prepared.float64_reason or "there is no float64 evaluation"
     if not feeds:
-        return _skip("no inputs could be run")
-    feed = feeds[min(1, len(feeds) - 1)]
+        return "no inputs could be run"
+    left = deadline - time.monotonic()
+    affordable = [f for f in feeds[:4] if rows_of(f) * seconds_per_row * EVALUATIONS < left]
+    if not affordable:
+        return "not within the time budget"
+    feed = max(affordable, key=rows_of)
     try:
-        models = (prepared.original, prepared.folded)
-        matching = match_values(noisy, runners.stored, models, feed, seed=seed)
-        parts, unbounded = find_parts(prepared.original, prepared.folded, matching)
-        if not parts and not unbounded:
-            return _skip("no part was rewritten")
-        values = _values(runners.original, {o for p in parts for o, _ in p.inputs}, feed)
+        matching = match_values(noisy, prepared.runners.stored, feed, seed=seed)
     except EvaluationError as error:
-        return _skip(str(error))
+        return str(error)
+    return Ground(prepared, matching, feed, deadline)
+
+
+def check_local(ground: Ground | str, *, seed: int) -> list[Check]:
+    """Both questions over all rewritten parts; the largest share of its bound decides each."""
+    if isinstance(ground, str):
+        return [_skip(ground)]
+    parts, uncut = ground.parts()
+    if not parts and not uncut:
+        return [_skip("no part was rewritten")]
+    try:
+        values = ground.values(parts)
+    except EvaluationError as error:
+        return [_skip(str(error))]
+    rng = np.random.default_rng([seed, 4])
+    by_chance: set[str] = set()
+
+    def channels(part: Part, seen: Mapping[str, Array]) -> float:
+        share = channel_share(part, seen, rng)
+        if share > 1.0 and not matters(ground, part):
+            by_chance.add(part.label)
+            raise NoBoundError("equal to the original's only within the noise")
+        return share
+
+    def runtime(part: Part, seen: Mapping[str, Array]) -> float:
+        if part.label in by_chance:
+            raise NoBoundError("equal to the original's only within the noise")
+        return _runtime_share(part, seen)
+
+    runtime_unit, channel_unit = "of the rounding bound", "of what rounding does to the channel"
+    late, bad = ground.deadline, Fault.LOCAL_ROUNDING
+    by_channel = _worst(parts, uncut, values, channels, late, Fault.CONSTANTS, channel_unit)
+    return [_worst(parts, uncut, values, runtime, late, bad, runtime_unit), by_channel]
+
+
+# An error counts when at least this share of it is found in the outputs' own error, and when that
+# stands out of the rest by this many standard deviations.
+_FOUND = 0.5
+_DEVIATIONS = 4.0
+
+
+def matters(ground: Ground, part: Part) -> bool:
+    """Whether putting the original's value behind the part mends the folded model's outputs.
+
+    Two values can be equal within the noise by chance where the fold meant them to differ: a
+    channel that is multiplied by zero later, or a scale close to one. Then the mended outputs are
+    the same as before, or worse. With d the change of the outputs and e their error, the share of d
+    that is found in e is <d, e> / <d, d>: 1 for a fault, 0 where nothing was to be mended.
+    """
+    runners = ground.prepared.runners
+    if runners.original is None or runners.stored is None:
+        return True
+    before, after = part.output
+    right = _values(runners.original, {before}, ground.feed)[before]
+    reference = runners.original.run(ground.feed)
+    folded = runners.stored.run(ground.feed)
+    mended = runners.stored.run(
+        ground.feed, value=lambda name, array: right if name == after else array
+    )
+    found, power, left, count = 0.0, 0.0, 0.0, 0
+    for name, value in reference.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            continue
+        change, error = folded[name] - mended[name], folded[name] - value
+        known = np.isfinite(change) & np.isfinite(error)
+        change, error = change[known], error[known]
+        size = float(np.linalg.norm(error)) or 1.0
+        found += float(change @ error) / size**2
+        power += float(change @ change) / size**2
+        rest = error - change
+        left += float(rest @ rest) / size**2
+        count += change.size
+    if power <= 0 or count == 0:
+        return False
+    deviation = np.sqrt(left / count / power)
+    return bool(found / power > _FOUND + _DEVIATIONS * deviation)
+
+
+def _worst(
+    parts: Sequence[Part],
+    uncut: Sequence[str],
+    values: Mapping[str, Array],
+    share: Share,
+    deadline: float,
+    fault: Fault,
+    unit: str,
+) -> Check:
     worst: tuple[float, str] | None = None
-    done, reasons = 0, list(unbounded)
+    done, reasons = 0, list(uncut)
     for part in parts:
         if time.monotonic() > deadline:
             reasons.append("the time budget was used up")
             break
         try:
-            share = _share(part, values, runners.original_rounding)
+            figure = share(part, values)
         except (NoBoundError, EvaluationError, RuntimeUnavailableError) as error:
             reasons.append(str(error))
             continue
         done += 1
-        if worst is None or not share <= worst[0]:
-            worst = (share, part.label)
-    total = len(parts) + len(unbounded)
+        if worst is None or not figure <= worst[0]:
+            worst = (figure, part.label)
+    total = len(parts) + len(uncut)
     if worst is None:
         return _skip(f"none of {total} rewritten parts: {reasons[0]}")
     detail = f"{done} of {total} rewritten parts, each on the same input"
     if reasons:
         detail += f"; the others: {'; '.join(dict.fromkeys(reasons))}"
     held = worst[0] <= 1.0
-    return Check(
-        CheckKind.LOCAL,
-        Status.PASSED if held else Status.FAILED,
-        worst[0],
-        1.0,
-        "of the rounding bound",
-        detail,
-        "" if held else Fault.LOCAL_ROUNDING.code,
-        worst[1],
-    )
+    status = Status.PASSED if held else Status.FAILED
+    code = "" if held else fault.code
+    return Check(CheckKind.LOCAL, status, worst[0], 1.0, unit, detail, code, worst[1])
 
 
 def _skip(reason: str) -> Check:
     return Check(CheckKind.LOCAL, Status.SKIPPED, None, None, "", reason)
-
-
-def find_parts(
-    original: ir.Model, folded: ir.Model, matching: Matching
-) -> tuple[list[Part], list[str]]:
-    """The rewritten regions between equal values, and why some could not be cut out."""
-    ours = {out.name or "": node for node in original.graph for out in node.outputs}
-    theirs = {out.name or "": node for node in folded.graph for out in node.outputs}
-    parts: list[Part] = []
-    failures: list[str] = []
-    for after, before in matching.pairs.items():
-        region = _region(theirs, after, set(matching.pairs) - {after})
-        if region is None:
-            continue
-        nodes, border = region
-        wanted = {matching.pairs.get(name, name) for name in border}
-        counterpart = _region(ours, before, wanted)
-        if counterpart is None or _same(counterpart[0], nodes):
-            continue
-        if not counterpart[1] <= wanted:
-            failures.append(f"the part before '{after}' has no counterpart of its own")
-            continue
-        pairs = tuple((matching.pairs.get(name, name), name) for name in sorted(border))
-        try:
-            parts.append(
-                Part(
-                    pairs,
-                    (before, after),
-                    _cut(original, [o for o, _ in pairs], before),
-                    _cut(folded, [f for _, f in pairs], after),
-                )
-            )
-        except (ValueError, KeyError) as error:
-            failures.append(str(error).splitlines()[0])
-    return parts, failures
-
-
-def _region(
-    producers: Mapping[str, ir.Node], output: str, stops: set[str]
-) -> tuple[list[ir.Node], set[str]] | None:
-    """The nodes back from `output` to `stops` or inputs, and the data values on that border."""
-    if output not in producers:
-        return None
-    nodes: dict[int, ir.Node] = {}
-    border: set[str] = set()
-    waiting = [output]
-    while waiting:
-        name = waiting.pop()
-        node = producers.get(name)
-        if (name in stops and name != output) or node is None:
-            border.add(name)
-            continue
-        if id(node) in nodes:
-            continue
-        nodes[id(node)] = node
-        for value in node.inputs:
-            if value is not None and not _is_constant(value):
-                waiting.append(value.name or "")
-    return list(nodes.values()), border
-
-
-def _is_constant(value: ir.Value) -> bool:
-    node = value.producer()
-    return value.is_initializer() or (node is not None and node.op_type == "Constant")
-
-
-def _same(a: list[ir.Node], b: list[ir.Node]) -> bool:
-    """True for a single op that was left alone: same type, same attributes, same constants."""
-    if len(a) != 1 or len(b) != 1 or a[0].op_type != b[0].op_type:
-        return False
-    if set(a[0].attributes) != set(b[0].attributes):
-        return False
-    for key, attribute in a[0].attributes.items():
-        other = b[0].attributes[key]
-        if attribute.type != other.type or (
-            attribute.type not in _GRAPHS and str(attribute.value) != str(other.value)
-        ):
-            return False
-    if len(a[0].inputs) != len(b[0].inputs):
-        return False
-    return all(_same_constant(x, y) for x, y in zip(a[0].inputs, b[0].inputs, strict=True))
-
-
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-
-
-def _same_constant(x: ir.Value | None, y: ir.Value | None) -> bool:
-    if x is None or y is None:
-        return x is y
-    first, second = ir.convenience.get_const_tensor(x), ir.convenience.get_const_tensor(y)
-    if first is None or second is None:
-        return first is second
-    return first is second or bool(np.array_equal(first.numpy(), second.numpy(), equal_nan=True))
-
-
-def _cut(model: ir.Model, inputs: list[str], output: str) -> ir.Model:
-    """The region as a model; every input and output gets the element type it has in `model`."""
-    graph = ir.convenience.extract(model.graph, inputs, [output])
-    default = _float_type(model)
-    for value in (*graph.inputs, *graph.outputs):
-        if value.type is None:
-            value.type = ir.TensorType(default)
-    for value in graph.inputs:
-        value.shape = None if value.shape is None else ir.Shape([None] * len(value.shape))
-    graph.opset_imports.update(model.opset_imports)
-    return ir.Model(graph, ir_version=model.ir_version, functions=tuple(model.functions.values()))
-
-
-def _float_type(model: ir.Model) -> ir.DataType:
-    for value in (*model.graph.initializers.values(), *model.graph.inputs):
-        if value.dtype in UNIT_ROUNDOFF:
-            return value.dtype
-    return ir.DataType.FLOAT
 
 
 def _values(model: Float64Model | None, names: set[str], feed: Feed) -> dict[str, Array]:
@@ -238,9 +223,9 @@ def _values(model: Float64Model | None, names: set[str], feed: Feed) -> dict[str
     return kept
 
 
-def _share(part: Part, values: Mapping[str, Array], rounding: Rounding) -> float:
-    """Largest |original - folded| over the sum of both rounding bounds, elementwise."""
-    feeds: list[Feed] = [{}, {}]
+def _part_feeds(part: Part, values: Mapping[str, Array]) -> tuple[Feed, Feed]:
+    """The same input for both regions, rounded to the type that the value has in the model."""
+    feeds: tuple[Feed, Feed] = ({}, {})
     for (before, after), first, second in zip(
         part.inputs, part.original.graph.inputs, part.folded.graph.inputs, strict=True
     ):
@@ -248,19 +233,18 @@ def _share(part: Part, values: Mapping[str, Array], rounding: Rounding) -> float
         dtype = first.dtype.numpy() if first.dtype is not None else array.dtype
         feeds[0][first.name or before] = array.astype(dtype)
         feeds[1][second.name or after] = array.astype(dtype)
-    results = [
-        np.asarray(Session(model).run(feed)[output], dtype=np.float64)
-        for model, feed, output in zip(
-            (part.original, part.folded), feeds, part.output, strict=True
-        )
-    ]
-    u = max(rounding.coarsest, UNIT_ROUNDOFF[ir.DataType.DOUBLE])
-    bounds = [
-        error_bounds(Float64Model(model), feed, u)[output]
-        for model, feed, output in zip(
-            (part.original, part.folded), feeds, part.output, strict=True
-        )
-    ]
+    return feeds
+
+
+def _runtime_share(part: Part, values: Mapping[str, Array]) -> float:
+    """Largest |original - folded| in the runtime over the sum of both rounding bounds."""
+    results, bounds = [], []
+    sides = zip((part.original, part.folded), _part_feeds(part, values), part.output, strict=True)
+    for model, feed, output in sides:
+        results.append(np.asarray(Session(model).run(feed)[output], dtype=np.float64))
+        u = max(rounding_of(model).coarsest, UNIT_ROUNDOFF[ir.DataType.DOUBLE])
+        rounded = model is part.folded
+        bounds.append(error_bounds(Float64Model(model), feed, u, rounded=rounded)[output])
     allowed = bounds[0] + bounds[1]
     difference = np.abs(results[0] - results[1])
     finite = np.isfinite(results[0])
@@ -269,3 +253,53 @@ def _share(part: Part, values: Mapping[str, Array], rounding: Rounding) -> float
     difference, allowed = difference[finite], np.broadcast_to(allowed, finite.shape)[finite]
     over = np.where(difference > 0, difference / np.maximum(allowed, np.finfo(float).tiny), 0.0)
     return float(over.max(initial=0.0))
+
+
+def channel_share(
+    part: Part,
+    values: Mapping[str, Array],
+    rng: np.random.Generator,
+    change: Callable[[str, Array], Array] | None = None,
+) -> float:
+    """Largest root mean square difference of a channel in float64 over what its bound allows.
+
+    Every axis but the first is tried as the channel axis. The bound is the effect of moving every
+    constant and value of both regions by one rounding.
+
+    Args:
+        part: the two regions.
+        values: the original's values, by name.
+        rng: draws the roundings.
+        change: replaces constants of the folded region, to plant an error.
+    """
+    feeds = _part_feeds(part, values)
+    models = Float64Model(part.original), Float64Model(part.folded)
+    still = [m.run(f)[o] for m, f, o in zip(models, feeds, part.output, strict=True)]
+    other = still[1] if change is None else models[1].run(feeds[1], constant=change)[part.output[1]]
+    if still[0].shape != other.shape:
+        return float("inf")
+    if still[0].dtype.kind != "f":
+        return 0.0 if np.array_equal(still[0], other) else float("inf")
+    noise = np.zeros(still[0].shape)
+    for index, (ir_model, model) in enumerate(
+        zip((part.original, part.folded), models, strict=True)
+    ):
+        moving = Perturbed(model, rounding_of(ir_model))
+        for _ in range(_DRAWS):
+            moved = moving.run(feeds[index], rng)[part.output[index]]
+            noise += (moved - still[index]) ** 2 / _DRAWS
+    squares = (other - still[0]) ** 2
+    allowed = CHANNEL_NOISE**2 * noise + (_FLOAT64_SLACK * np.abs(still[0])) ** 2
+    finite = np.isfinite(squares) & np.isfinite(allowed)
+    if not np.isfinite(other[np.isfinite(still[0])]).all():
+        return float("inf")
+    squares, allowed = np.where(finite, squares, 0.0), np.where(finite, allowed, 0.0)
+    return max((_marginal(squares, allowed, axis) for axis in range(1, squares.ndim)), default=0.0)
+
+
+def _marginal(squares: Array, allowed: Array, axis: int) -> float:
+    """Largest ratio of the two sums over everything but one axis, as root mean squares."""
+    rest = tuple(a for a in range(squares.ndim) if a != axis)
+    above, below = squares.sum(axis=rest), allowed.sum(axis=rest)
+    ratio = np.where(above > 0, above / np.maximum(below, np.finfo(float).tiny), 0.0)
+    return float(np.sqrt(ratio.max(initial=0.0)))

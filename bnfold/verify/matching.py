@@ -2,7 +2,7 @@
 
 A folded model keeps most names but not all meanings: a kernel's output may carry the name of the
 value before the normalization and the data of the one behind it. So values are matched by what
-they hold on one input: the same name first, then the same op, then anything of the same shape.
+they hold on one input.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ Array = NDArray[Any]
 # norm of the difference (Johnson-Lindenstrauss); 4 suffice to tell equal from not equal.
 _PROJECTIONS = 4
 _DRAWS = 3
+# Evaluations that a matching costs.
+EVALUATIONS = _DRAWS + 2
 # A value is equal to another up to this many times the noise that rounding makes of it.
-_NOISE_FACTOR = 12.0
+_NOISE_FACTOR = 6.0
 _FLOAT64_SLACK = 1e-12
 
 
@@ -112,7 +114,6 @@ class Matching:
 def match_values(
     original: Perturbed,
     folded: Float64Model,
-    models: tuple[ir.Model, ir.Model],
     feed: Feed,
     *,
     seed: int = 0,
@@ -121,7 +122,6 @@ def match_values(
 
     Args:
         original, folded: the models, evaluated in float64.
-        models: the same two, for the ops behind the values.
         feed: the inputs.
         seed: of the random roundings.
 
@@ -131,33 +131,51 @@ def match_values(
     ours = fingerprints(original.model, feed)
     noise = _noise(original, feed, ours, seed)
     theirs = fingerprints(folded, feed)
-    ops = tuple(_op_types(model) for model in models)
-    by_shape: dict[tuple[int, ...], list[str]] = {}
-    for name, known in ours.items():
-        by_shape.setdefault(known.shape, []).append(name)
-    pairs: dict[str, str] = {}
-    for name, seen in theirs.items():
-        found = [
-            other
-            for other in by_shape.get(seen.shape, [])
-            if _equal(ours[other], seen, noise.get(other, 0.0))
-        ]
-        if name in found:
-            pairs[name] = name
-            continue
-        alike = [other for other in found if ops[0].get(other) == ops[1].get(name)]
-        if found:
-            pairs[name] = (alike or found)[-1]
+    pairs = _pair(ours, theirs, noise)
     return Matching(pairs, frozenset(theirs))
 
 
-def _equal(a: Print, b: Print, noise: float) -> bool:
+def _pair(
+    ours: Mapping[str, Print], theirs: Mapping[str, Print], noise: Mapping[str, float]
+) -> dict[str, str]:
+    """Each folded value with the closest equal original value that no other one claims.
+
+    The same name goes first, so that an activation that happens to change nothing is not taken for
+    its own input.
+    """
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name, known in ours.items():
+        by_shape.setdefault(known.shape, []).append(name)
+    found = {
+        name: name
+        for name, seen in theirs.items()
+        if name in ours and _distance(ours[name], seen, noise.get(name, 0.0)) <= 1.0
+    }
+    claimed = set(found)
+    for name, seen in theirs.items():
+        if name in found:
+            continue
+        rivals = [
+            (_distance(ours[other], seen, noise.get(other, 0.0)), other)
+            for other in by_shape.get(seen.shape, [])
+            if other not in claimed
+        ]
+        nearest = min(rivals, key=lambda rival: rival[0], default=(np.inf, ""))
+        if nearest[0] <= 1.0:
+            found[name] = nearest[1]
+            claimed.add(nearest[1])
+    return {name: found[name] for name in theirs if name in found}
+
+
+def _distance(a: Print, b: Print, noise: float) -> float:
+    """How far apart two values are, as a share of what still counts as equal."""
+    if a.shape != b.shape:
+        return float("inf")
     distance = float(np.sqrt(np.mean((a.projections - b.projections) ** 2)))
-    return distance <= _NOISE_FACTOR * noise + _FLOAT64_SLACK * a.norm
-
-
-def _op_types(model: ir.Model) -> dict[str, str]:
-    return {out.name or "": node.op_type for node in model.graph for out in node.outputs}
+    allowed = _NOISE_FACTOR * noise + _FLOAT64_SLACK * a.norm
+    if allowed > 0:
+        return distance / allowed
+    return 0.0 if distance == 0 else float("inf")
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,26 @@ class _Step:
 
     Attributes:
         call: the node, its inputs and outputs in float64.
-        errors: bound of each input's error, None where it is exact.
+        errors: bound of each computed input's error, None where it is exact.
         u: unit roundoff of the run.
+        rounded: whether the constants were rounded once themselves.
+        constants: names of the constants.
     """
 
     call: NodeCall
     errors: tuple[Array | None, ...]
     u: float
+    rounded: bool = False
+    constants: frozenset[str] = frozenset()
 
     def error(self, index: int = 0) -> Array:
         """Bound of an input's error; zeros where it is exact."""
         found = self.errors[index] if index < len(self.errors) else None
-        return np.zeros_like(self.value(index)) if found is None else found
+        if found is not None:
+            return found
+        value = self.value(index)
+        constant = self.rounded and self.call.input_names[index] in self.constants
+        return self.u * np.abs(value) if constant else np.zeros_like(value)
 
     def value(self, index: int = 0) -> Array:
         """An input in float64."""
@@ -264,8 +272,12 @@ ROWS: Mapping[str, Row] = {
 }
 
 
-def error_bounds(model: Float64Model, feeds: Mapping[str, Array], u: float) -> dict[str, Array]:
+def error_bounds(
+    model: Float64Model, feeds: Mapping[str, Array], u: float, *, rounded: bool = False
+) -> dict[str, Array]:
     """Bound of |computed - exact| for each output of a small model run with unit roundoff `u`.
+
+    With `rounded`, the exact model is the one before its constants were rounded once.
 
     The inputs are exact; each bound holds with the probability that `bounds.gamma` states.
 
@@ -275,6 +287,7 @@ def error_bounds(model: Float64Model, feeds: Mapping[str, Array], u: float) -> d
     """
     errors: dict[str, Array] = {}
     data = set(model.inputs)
+    constants = frozenset(model.constant_names)
 
     def visit(call: NodeCall) -> None:
         if not any(name in data for name in call.input_names):
@@ -284,7 +297,7 @@ def error_bounds(model: Float64Model, feeds: Mapping[str, Array], u: float) -> d
         if row is None or len(call.outputs) > 1:
             raise NoBoundError(f"no rounding bound is known for {call.op_type}")
         given = tuple(errors.get(name) for name in call.input_names)
-        errors[call.output_names[0]] = row(_Step(call, given, u))
+        errors[call.output_names[0]] = row(_Step(call, given, u, rounded, constants))
 
     model.run(feeds, visit=visit)
     return {name: errors[name] for name in model.outputs if name in errors}

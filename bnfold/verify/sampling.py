@@ -6,7 +6,7 @@ Labels of the differences that are summed up, against the original in float64 if
 - ``stored``: the folded model with the constants that are in the file, in float64;
 - ``noise``: original and folded model with every rounding of their own types random, each against
   itself without;
-- ``fine``: the original with roundings 1024 times those of float64, likewise;
+- ``fine``: the original with roundings 128 times those of float64, likewise;
 - ``original``, ``folded``: both models in the runtime;
 - ``keras``: what Keras computes.
 
@@ -40,9 +40,9 @@ Results = Mapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
-# The unrounded pair must agree as closely as if each value were rounded 1024 times more coarsely
+# The unrounded pair must agree as closely as if each value were rounded 128 times more coarsely
 # than float64 rounds: room for the accumulation of contractions thousands of terms long.
-FINE_LEVEL = 1024 * UNIT_ROUNDOFF[ir.DataType.DOUBLE]
+FINE_LEVEL = 128 * UNIT_ROUNDOFF[ir.DataType.DOUBLE]
 
 OUT_OF_TIME = "one row in float64 takes longer than the time budget"
 

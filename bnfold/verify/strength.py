@@ -12,8 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bnfold.verify.bounds import NOISE_MAX, NOISE_RMS
-from bnfold.verify.evaluate import EvaluationError, Float64Model
-from bnfold.verify.inputs import Feed
+from bnfold.verify.evaluate import EvaluationError, Hook
+from bnfold.verify.local import Ground, channel_share
 from bnfold.verify.sampling import Samples
 from bnfold.verify.types import Strength
 
@@ -140,64 +140,73 @@ def scaled_column(array: Array, kernel: Kernel, column: int, factor: float) -> A
 
 
 def measure_strength(
-    model: Float64Model,
-    folded: ir.Model,
-    samples: Samples,
-    feed: Feed,
-    watch: SignWatch,
-    *,
-    seed: int,
-    deadline: float,
+    ground: Ground, samples: Samples, watch: SignWatch, *, seed: int, deadline: float
 ) -> Strength:
-    """Plant a small error in columns of every kernel and see how far the outputs move.
+    """Plant a small error in columns of every kernel and see what the float64 checks make of it.
 
-    The response is linear in the error, so its ratio to the bound of the float64 check gives the
-    smallest error that would have failed it.
+    The response is linear in the error, so its ratio to the bound gives the smallest error that
+    would have failed: at the outputs, or at the channels of the part that holds the kernel.
     """
-    rng = np.random.default_rng([seed, 3])
+    model, folded = ground.prepared.runners.stored, ground.prepared.folded
     kernels = kernels_of(folded)
     if len(kernels) > _KERNELS:
         chosen = np.linspace(0, len(kernels) - 1, _KERNELS).round().astype(int)
         kernels = [kernels[i] for i in chosen]
-    smallest: float | None = None
-    weakest, tried, unseen, touched = "", 0, 0, set()
+    rng = np.random.default_rng([seed, 3])
+    results: list[tuple[Kernel, float | None]] = []
     try:
-        base = model.run(feed)
-        for turn in range(_COLUMNS):
-            for kernel in kernels:
-                if time.monotonic() > deadline:
-                    break
-                column = int(rng.integers(kernel.channels))
-                moved = _planted(model, feed, kernel, column)
-                tried += 1
-                touched.add(kernel.name)
-                visible = _visible(base, moved, samples)
-                if visible is None:
-                    unseen += 1
-                elif smallest is None or visible > smallest:
-                    smallest, weakest = visible, kernel.op
-            if turn == 0 and time.monotonic() > deadline:
+        if model is None:
+            raise EvaluationError("there is no float64 evaluation")
+        local = _Local(ground, rng)
+        base = model.run(ground.feed)
+        for kernel in kernels * _COLUMNS:
+            if time.monotonic() > deadline:
                 break
+            change = _plant(kernel, int(rng.integers(kernel.channels)))
+            moved = model.run(ground.feed, constant=change)
+            found = [local.visible(kernel, change), _visible(base, moved, samples)]
+            seen = [value for value in found if value is not None]
+            results.append((kernel, min(seen, default=None)))
     except EvaluationError:
         pass
+    sizes = [(size, kernel.op) for kernel, size in results if size is not None]
+    smallest, weakest = max(sizes, default=(None, ""))
     return Strength(
         column_error=smallest,
-        columns=tried,
-        unseen=unseen,
-        kernels=len(touched),
+        columns=len(results),
+        unseen=len(results) - len(sizes),
+        kernels=len({kernel.name for kernel, _ in results}),
         weakest=weakest,
         activation_channels=watch.channels,
         both_signs=watch.both,
     )
 
 
-def _planted(model: Float64Model, feed: Feed, kernel: Kernel, column: int) -> dict[str, Array]:
+def _plant(kernel: Kernel, column: int) -> Hook:
     def constant(name: str, array: Array) -> Array:
         if name != kernel.name:
             return array
         return scaled_column(array, kernel, column, 1.0 + _PLANTED)
 
-    return model.run(feed, constant=constant)
+    return constant
+
+
+class _Local:
+    """The parts that hold a kernel, to see a planted error at their channels."""
+
+    def __init__(self, ground: Ground, rng: np.random.Generator) -> None:
+        parts, _ = ground.parts(unchanged=True)
+        self._by_kernel = {kernel.name: p for p in parts for kernel in kernels_of(p.folded)}
+        self._values = ground.values(list(self._by_kernel.values()))
+        self._rng = rng
+
+    def visible(self, kernel: Kernel, change: Hook) -> float | None:
+        """The smallest error that fails the channel check of the kernel's part."""
+        part = self._by_kernel.get(kernel.name)
+        if part is None:
+            return None
+        share = channel_share(part, self._values, self._rng, change)
+        return _PLANTED / share if share > 0 else None
 
 
 def _visible(
