@@ -36,6 +36,40 @@ def check_sign(sign: Sign, affine: Affine) -> None:
         _refuse_scales(affine.scale <= 0, "zero or negative")
 
 
+def border_behind(value: float, affine: Affine) -> float:
+    """What ``affine`` makes of a border of ``value``.
+
+    Raises:
+        Blocked: if that differs from channel to channel.
+    """
+    with np.errstate(invalid="ignore"):
+        return _one_number(affine.scale * value + affine.shift, affine, value)
+
+
+def border_before(value: float, affine: Affine) -> float:
+    """The border of which ``affine`` makes ``value``.
+
+    Raises:
+        Blocked: if it would have to differ from channel to channel, or there is none.
+    """
+    if affine.is_scale and value == 0.0:
+        return value
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _one_number((value - affine.shift) / affine.scale, affine, value)
+
+
+def _one_number(borders: Array, affine: Affine, value: float) -> float:
+    first = float(borders.reshape(-1)[0])
+    size = float(np.abs(affine.shift).max()) + (abs(value) if np.isfinite(value) else 0.0)
+    rounding = 4 * np.finfo(np.float64).eps * (size + abs(first) if np.isfinite(first) else 0.0)
+    with np.errstate(invalid="ignore"):
+        alike = (borders == first) | (np.abs(borders - first) <= rounding)
+    if not alike.all():
+        detail = f"the border of {value:g} would have to differ by channel"
+        raise Blocked(Reason.PADDING_SHIFT, detail)
+    return value if abs(first - value) <= rounding else first
+
+
 def _refuse_scales(mask: NDArray[np.bool_], kind: str) -> None:
     if mask.any():
         raise Blocked(Reason.NEGATIVE_SCALE, f"{int(mask.sum())} of {mask.size} scales are {kind}")

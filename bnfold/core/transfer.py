@@ -108,6 +108,20 @@ class Sign(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Border:
+    """A constant that the op puts around the data; it must undergo the affine as the data do.
+
+    Attributes:
+        value: it.
+        operand: index of the operand that holds it, and may be edited or created; None where
+            it cannot be changed.
+    """
+
+    value: float
+    operand: int | None = None
+
+
+@dataclass(frozen=True)
 class Commute:
     """The affine passes, its parameters moving with the elements.
 
@@ -117,6 +131,7 @@ class Commute:
         sign: which scales pass.
         shift_blocked: why a shift does not pass; None if it does.
         detail: the particulars of the above.
+        border: the constant around the data, if there is one.
     """
 
     move: Move = field(default_factory=Keep)
@@ -124,6 +139,7 @@ class Commute:
     sign: Sign = Sign.ANY
     shift_blocked: Reason | None = None
     detail: str = ""
+    border: Border | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Direction, Reason, Refusal
@@ -24,6 +26,8 @@ from bnfold.core.labels import Labels
 from bnfold.core.parts import (
     assembled,
     bias_change,
+    border_before,
+    border_behind,
     check_law,
     check_sign,
     composed,
@@ -186,6 +190,7 @@ class Walker:
                 with self._at(op, BACK):
                     check_law(transfer, wanted)
                     moved = transfer.move.backward(wanted)
+                    self._change_border(number, transfer, wanted, border_behind)
                 return Use(number, transfer.data), moved
             case Sum():
                 self._request_sum(number, transfer, wanted)
@@ -215,6 +220,28 @@ class Walker:
             case Opaque():
                 with self._at(op, BACK):
                     raise Blocked(transfer.reason, transfer.detail)
+
+    def _change_border(
+        self,
+        number: int,
+        transfer: Commute,
+        affine: Affine,
+        changed: Callable[[float, Affine], float],
+    ) -> None:
+        """Give a constant around the data the value that the affine asks for."""
+        border = transfer.border
+        if border is None:
+            return
+        now = border.value
+        use = None if border.operand is None else Use(number, border.operand)
+        if use in self.state.edits:
+            now = float(self.state.edits[use].shift.reshape(-1)[0])
+        new = changed(now, affine)
+        if new == now:
+            return
+        if use is None or not np.isfinite(new):
+            raise Blocked(Reason.PADDING_SHIFT, f"the border of {now:g} cannot become {new:g}")
+        self.state.edit(use, Affine.of(0.0, new))
 
     def _request_source(self, number: int, source: Source, use: Use, wanted: Affine) -> None:
         """Another affine on the way: carry both on, or leave both (or a part) with it."""
@@ -405,6 +432,7 @@ class Walker:
                 with self._at(op, FORTH):
                     check_law(transfer, given)
                     moved = transfer.move.forward(given)
+                    self._change_border(use.op, transfer, given, border_before)
                 return op.outputs[0], moved
             case Sum() if use.operand in transfer.operands:
                 with self._at(op, FORTH):

@@ -162,7 +162,8 @@ class _Editor:
             node = self._node(use.op)
             old = node.inputs[use.operand] if use.operand < len(node.inputs) else None
             if old is None or not old.name or _is_ignored(node, use.operand):
-                self._enter(use, affine, self._dtype(use.op), "bias")
+                name = "value" if node.op_type == "Pad" else "bias"
+                self._enter(use, affine, self._dtype(use.op), name)
             else:
                 self._edit(use, affine, old)
         for number, standing in self.part.plan.standing.items():

@@ -20,7 +20,7 @@ from bnfold.core.moves import (
     Shape,
     Take,
 )
-from bnfold.core.transfer import Commute, Concat, Opaque, ShapeOnly, Sign, Split, Transfer
+from bnfold.core.transfer import Border, Commute, Concat, Opaque, ShapeOnly, Sign, Split, Transfer
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
@@ -329,20 +329,18 @@ def pad(view: NodeView) -> Transfer:
     padded = tuple(axis for axis, before, after in ends if before or after)
     if view.attr_string("mode", "constant") != "constant":
         return Commute(Keep(padded))
-    value = 0.0
-    if view.opset >= 11 and view.operand(2) is not None:
-        array = view.array(2)
-        if array is None:
-            return Opaque(Reason.PADDING_SHIFT, "the border's value is computed")
-        value = float(array.reshape(-1)[0])
-    elif view.opset < 11:
-        value = view.attr_float("value", 0.0)
     if not padded:
         return Commute()
-    if value == 0.0:
-        detail = "the border is zero"
-        return Commute(Keep(padded), shift_blocked=Reason.PADDING_SHIFT, detail=detail)
-    return Opaque(Reason.PADDING_SHIFT, f"the border is {value:g}")
+    if view.opset < 11:
+        return Commute(Keep(padded), border=Border(view.attr_float("value", 0.0)))
+    given = view.operand(2)
+    if given is None:
+        return Commute(Keep(padded), border=Border(0.0, 2))
+    border = view.float64(2)
+    if border is None or border.size != 1:
+        return Opaque(Reason.PADDING_SHIFT, "the border's value is computed")
+    operand = 2 if view.constants.is_constant(given.name or "") else None
+    return Commute(Keep(padded), border=Border(float(border.reshape(-1)[0]), operand))
 
 
 @rule("Resize", "Upsample")

@@ -346,7 +346,6 @@ ROWS: list[Case] = [
         v=1.5,
         s=(),
         t=(),
-        expected="not yet",
     ),
     case(
         "Conv -> Pad with the fixed point of a BatchNormalization",
@@ -357,7 +356,6 @@ ROWS: list[Case] = [
         p=[0, 0, 1, 1, 0, 0, 1, 1],
         v=1.5,
         s=(3, 1, 1),
-        expected="not yet",
     ),
     # -- decomposed ---------------------------------------------------------------------------
     case(
