@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from bnfold.core.moves import Shape
 from bnfold.formats.onnx.names import name_values
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger(__name__)
+# Larger weights are no shapes, axes or pads: the inference need not see them.
+_LARGE_BYTES = 1000
 
 
 def scratch_copy(model: ir.Model) -> ir.Model:
@@ -16,22 +23,85 @@ def scratch_copy(model: ir.Model) -> ir.Model:
 
     A model that the inference rejects keeps the shapes that it declares itself.
     """
+    import onnx
+
     scratch = model.clone()
     name_values(scratch)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(_light_proto(scratch), data_prop=True)
+    except Exception as error:  # the inference library raises whatever it likes on odd models
+        logger.info("shape inference failed: %s", error)
+        return scratch
+    _fill(scratch.graph, inferred.graph)
+    return scratch
+
+
+def _light_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model with its large weights as inputs of known shape and type."""
+    graph = model.graph
+    count = len(graph.inputs)
+    given = {id(value) for value in graph.inputs}
+    large: list[ir.Value] = []
+    for value in list(graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes <= _LARGE_BYTES:
+            continue
+        if tensor is not None:
+            value.shape = value.shape or ir.Shape(tensor.shape.numpy())
+            value.type = value.type or ir.TensorType(tensor.dtype)
+        large.append(value)
+        del graph.initializers[value.name or ""]
+        if id(value) not in given:
+            graph.inputs.append(value)
     # onnx knows no shape rule for GroupNormalization; InstanceNormalization has the one it needs.
-    grouped = [n for n in scratch.graph.all_nodes() if n.op_type == "GroupNormalization"]
+    grouped = [node for node in graph.all_nodes() if node.op_type == "GroupNormalization"]
     for node in grouped:
         node.op_type = "InstanceNormalization"
-    library = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    level = library.level
-    library.setLevel(logging.ERROR)  # a rejected model is no news to the user
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(scratch)
+        return ir.to_proto(model)
     finally:
-        library.setLevel(level)
         for node in grouped:
             node.op_type = "GroupNormalization"
-    return scratch
+        while len(graph.inputs) > count:  # one by one: each value must know that it is none
+            graph.inputs.pop()
+        for value in large:
+            graph.initializers.add(value)
+
+
+def _fill(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
+    """Take over the inferred shapes and types, in subgraphs too."""
+    values = {value.name: value for node in graph for value in node.outputs if value.name}
+    for info in (*inferred.value_info, *inferred.output):
+        value = values.get(info.name)
+        if value is None or not info.type.HasField("tensor_type"):
+            continue
+        tensor_type = info.type.tensor_type
+        value.type = value.type or ir.TensorType(ir.DataType(tensor_type.elem_type))
+        if tensor_type.HasField("shape"):
+            value.shape = _merged(value.shape, tensor_type.shape)
+    for node, proto in zip(graph, inferred.node, strict=True):
+        for attribute in proto.attribute:
+            if attribute.name not in node.attributes:
+                continue
+            own = node.attributes[attribute.name]
+            if attribute.HasField("g"):
+                _fill(own.as_graph(), attribute.g)
+            for body, part in zip(own.as_graphs() if attribute.graphs else (), attribute.graphs, strict=True):
+                _fill(body, part)
+
+
+def _merged(known: ir.Shape | None, inferred: onnx.TensorShapeProto) -> ir.Shape:
+    """Dims as inferred; where nothing was, as declared."""
+    dims: list[int | str | None] = []
+    for axis, dim in enumerate(inferred.dim):
+        if dim.HasField("dim_value"):
+            dims.append(dim.dim_value)
+        elif dim.dim_param:
+            dims.append(dim.dim_param)
+        else:
+            own = known[axis] if known is not None and axis < len(known) else None
+            dims.append(own if isinstance(own, int) or own is None else own.value)
+    return ir.Shape(dims)
 
 
 def shape_of(value: ir.Value | None) -> Shape | None:
