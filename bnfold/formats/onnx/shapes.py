@@ -86,7 +86,8 @@ def _fill(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
             own = node.attributes[attribute.name]
             if attribute.HasField("g"):
                 _fill(own.as_graph(), attribute.g)
-            for body, part in zip(own.as_graphs() if attribute.graphs else (), attribute.graphs, strict=True):
+            bodies = own.as_graphs() if attribute.graphs else ()
+            for body, part in zip(bodies, attribute.graphs, strict=True):
                 _fill(body, part)
 
 
