@@ -92,9 +92,31 @@ def test_python_snippets_run(page: Path) -> None:
         exec(compile(snippet, page.name, "exec"), {})
 
 
-def test_transcripts_name_commands_that_exist() -> None:
-    shown = re.findall(r"<!-- transcript: bnfold (.+) -->", README.read_text("utf-8"))
-    assert shown
-    for line in shown:
-        model = next(word for word in shlex.split(line) if word.startswith("sample_models/"))
-        assert (ROOT / model).is_file()
+def transcripts() -> dict[str, str]:
+    """Command line to what the page says it prints."""
+    text = README.read_text("utf-8")
+    found = re.findall(
+        r"<!-- transcript: bnfold (.+?) -->\n```console\n\$ bnfold \1\n(.+?)```\n", text, re.S
+    )
+    assert len(found) == text.count("<!-- transcript:")
+    return dict(found)
+
+
+@pytest.mark.keras
+@pytest.mark.usefixtures("keras", "home")
+@pytest.mark.parametrize("line", [line for line in transcripts() if line.startswith("inspect ")])
+def test_transcripts_of_inspections_are_what_is_printed(bnfold: Bnfold, line: str) -> None:
+    assert bnfold(*shlex.split(line)).out == transcripts()[line]
+
+
+@pytest.mark.keras
+@pytest.mark.usefixtures("keras", "home")
+@pytest.mark.parametrize("line", [line for line in transcripts() if "-o" in line])
+def test_transcripts_of_folds_say_what_is_printed_figures_aside(bnfold: Bnfold, line: str) -> None:
+    printed, shown = bnfold(*shlex.split(line), "--no-bench").out, transcripts()[line]
+    head = shown.partition("\nEquivalent")[0]
+    assert printed.startswith(head)
+    # Kinds of checks that are shown are those that ran; figures vary with the machine.
+    kinds = re.compile(r"^  ok      (\S+)", re.M)
+    assert kinds.findall(printed) == kinds.findall(shown)
+    assert shown.splitlines()[-1] == printed.splitlines()[-1] == "Wrote folded.onnx"
