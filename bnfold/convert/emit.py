@@ -85,7 +85,7 @@ def graph_to_onnx(
         except InputError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {clip(str(error), 300)}"
+            reason = runtime.said(error)
             if errors.failed:
                 raise _unsupported(errors.failed, graph_def, layer_of, opset, reason) from error
             raise InputError(

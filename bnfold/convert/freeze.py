@@ -17,7 +17,6 @@ import numpy.typing as npt
 from bnfold.convert.trace import Trace
 from bnfold.core.errors import BnfoldError, InputError
 from bnfold.formats.keras import runtime
-from bnfold.formats.text import clip
 
 # Ops that Grappler's constant folding would merge with a neighbour: it multiplies the scale of a
 # BatchNormalization into a convolution, in float32, and calls the result by the scale's name.
@@ -67,9 +66,7 @@ def freeze(trace: Trace) -> Frozen:
     except BnfoldError:
         raise
     except Exception as error:
-        raise InputError(
-            f"TensorFlow cannot freeze this model: {type(error).__name__}: {clip(str(error), 300)}"
-        ) from error
+        raise InputError(f"TensorFlow cannot freeze this model: {runtime.said(error)}") from error
 
 
 def _frozen(trace: Trace) -> Frozen:

@@ -23,15 +23,22 @@ class LayerNames:
 
     Args:
         layer_of_op: name of a TensorFlow op to the path of its layer.
+        otherwise: what to ask about the names that it lacks.
     """
 
-    def __init__(self, layer_of_op: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        layer_of_op: Mapping[str, str],
+        otherwise: Callable[[str], str | None] = lambda name: None,
+    ) -> None:
         self._layer_of_op = layer_of_op
+        self._otherwise = otherwise
         self._adopted: dict[str, str] = {}
 
     def __call__(self, name: str) -> str | None:
         """The path of the layer, None where unknown."""
-        return self._adopted.get(name) or self._layer_of_op.get(tf_name(name))
+        known = self._adopted.get(name) or self._layer_of_op.get(tf_name(name))
+        return known or self._otherwise(name)
 
     def adopt(self, name: str, layer: str) -> None:
         """Note the layer of a node that was made under a name of its own."""

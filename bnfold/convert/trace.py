@@ -82,8 +82,7 @@ def _trace_once(tf: Any, model: Any, signature: Signature) -> Trace:
         raise
     except Exception as error:
         raise InputError(
-            f"The model cannot be traced by TensorFlow: {type(error).__name__}: "
-            f"{clip(str(error), 400)}"
+            f"The model cannot be traced by TensorFlow: {runtime.said(error)}"
         ) from error
     # Captured tensors (weights, the mean of a Normalization) come after the arguments.
     arguments = concrete.inputs[: len(signature.inputs)]

@@ -221,6 +221,17 @@ def test_large_kernels_read_in_another_way_stay_right(keras3: Any) -> None:
     assert max(differences(converted)) < 2e-6
 
 
+def test_a_shift_behind_a_convolution_is_no_bias_of_it(keras2: Any) -> None:
+    """tf2onnx would write it as the convolution's bias, and the layer would be gone."""
+    start = keras2.Input((6, 5, 3), name="x")
+    x = keras2.layers.Conv2D(4, 3, use_bias=False, name="conv")(start)
+    x = keras2.layers.ReLU(name="relu")(x + np.array([1.0, -2.0, 0.5, 3.0], np.float32))
+    converted = convert_keras(zoo.randomize(keras2.Model(start, x)))
+    assert max(differences(converted)) < 2e-6
+    ops = {n.op_type: converted.labels.get(n.name or "", "") for n in converted.model.graph}
+    assert (ops["Conv"], ops["Add"][:16]) == ("conv", "tf.__operators__")
+
+
 def test_mixed_float16(keras: Any) -> None:
     L = keras.layers
     model = keras.Sequential(

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from bnfold.core.errors import BnfoldError, InputError
+from bnfold.formats.keras.runtime import said
 
 
 def parse_custom_objects(specs: Iterable[str]) -> dict[str, Any]:
@@ -60,8 +61,7 @@ def _module(home: str, spec: str) -> ModuleType:
     except BnfoldError:
         raise
     except Exception as error:
-        line = " ".join(str(error).split())[:300]
-        raise InputError(f"--custom-objects {spec}: {type(error).__name__}: {line}") from error
+        raise InputError(f"--custom-objects {spec}: {said(error)}") from error
 
 
 def _from_file(path: Path) -> ModuleType:

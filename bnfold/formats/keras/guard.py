@@ -40,6 +40,7 @@ _UNSAFE_BUILTINS = frozenset(
 # functions outside any module, those named here do more.
 _SAFE_TF_MODULES = frozenset(
     (
+        "__operators__",
         "audio",
         "bitwise",
         "dtypes",

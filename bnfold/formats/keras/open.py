@@ -160,9 +160,7 @@ def _load_error(path: Path, generation: int, error: Exception) -> InputError:
             f"(custom_objects={{{name!r}: ...}})."
         )
     loader = "Keras" if generation == 3 else "tf_keras"
-    return InputError(
-        f"{shown(path)} cannot be loaded by {loader}: {type(error).__name__}: {clip(text, 300)}"
-    )
+    return InputError(f"{shown(path)} cannot be loaded by {loader}: {runtime.said(error)}")
 
 
 @contextmanager

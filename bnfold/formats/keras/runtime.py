@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from bnfold.core.errors import InputError, MissingExtraError
+from bnfold.formats.text import clip
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,15 @@ def import_tf2onnx() -> Any:
         return _imported("tf2onnx.tfonnx", _NEEDS_KERAS) and sys.modules["tf2onnx"]
 
 
+def said(error: Exception) -> str:
+    """An exception of a library on one printable line: its type and what it says.
+
+    Keras sets parts of its messages in bold, with terminal escapes.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return f"{type(error).__name__}: {clip(text, 300)}"
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the loggers and warnings of TensorFlow and Keras; both are restored."""
@@ -150,10 +160,7 @@ def _imported(name: str, missing: str) -> ModuleType:
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except Exception as error:
-        raise InputError(
-            f"{package} is installed but does not start: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
+        raise InputError(f"{package} is installed but does not start: {said(error)}") from error
 
 
 @contextmanager
