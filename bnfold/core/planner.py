@@ -114,6 +114,7 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
     before = _cost(state)
     best: tuple[Cost, Placement] | None = None
     refusals: list[Refusal] = []
+    first_absorbed, first_touched = len(state.absorbed), len(state.touched)
     for index, placement in enumerate(_placements(unit.affine)):
         mark = state.mark()
         try:
@@ -123,16 +124,17 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
                 refusals.append(_going(stopped.refusal, DIRECTIONS[index]))
             continue
         cost = _cost(state)
-        state.rollback(mark)
-        if cost < before and (best is None or cost < best[0]):
+        better = cost < before and (best is None or cost < best[0])
+        if better:
             best = (cost, placement)
             if placement.stay.is_identity:
-                break
+                break  # nothing of it is left: it stays carried out
+        state.rollback(mark)
     if best is None:
         _record(outcomes, unit.ops, tuple(refusals), ())
         return False
-    first_absorbed, first_touched = len(state.absorbed), len(state.touched)
-    _carry_out(state, walker, unit, best[1])
+    if not best[1].stay.is_identity:
+        _carry_out(state, walker, unit, best[1])
     taken = tuple(state.absorbed[first_absorbed:])
     _record(outcomes, [*unit.ops, *state.touched[first_touched:]], tuple(refusals), taken)
     return True
