@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from bnfold.convert.direct.layout import squeeze, transpose, unsqueeze
-from bnfold.convert.direct.normalizations import axes_of, unit
+from bnfold.convert.direct.normalizations import unit
 from bnfold.convert.direct.ops import concat, elementwise, matmul, reduce, scalar
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
@@ -53,6 +53,13 @@ def average(site: Site) -> Tensor:
     return y
 
 
+def custom_scale(site: Site) -> Tensor:
+    """CustomScaleLayer of InceptionResNetV2: the first input plus a multiple of the second."""
+    left, right = site.inputs
+    factor = scalar(site, float(site.config.get("scale", 1.0)), right)
+    return elementwise(site, "Add", left, elementwise(site, "Mul", right, factor))
+
+
 def subtract(site: Site) -> Tensor:
     """Subtract: the first minus the second."""
     if len(site.inputs) != 2:
@@ -96,8 +103,3 @@ def dot(site: Site) -> Tensor:
     if left.rank == 2:
         return squeeze(site, y, [1])
     return squeeze(site, y, [2]) if right.rank == 2 else y
-
-
-def normalized_axes(site: Site, rank: int) -> list[int]:
-    """The config's axes from 0."""
-    return axes_of(site.config.get("axis", -1), rank)

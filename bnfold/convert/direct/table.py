@@ -52,6 +52,7 @@ LAYERS: Mapping[str, Rule] = {
     "Cropping1D": shaping.cropping,
     "Cropping2D": shaping.cropping,
     "Cropping3D": shaping.cropping,
+    "CustomScaleLayer": merging.custom_scale,
     "Dense": dense.dense,
     "DepthwiseConv1D": convolutions.depthwise,
     "DepthwiseConv2D": convolutions.depthwise,
@@ -119,7 +120,7 @@ LAYERS: Mapping[str, Rule] = {
 }
 
 # Classes that Keras defines beside its layers, for its own applications.
-_APPLICATION_LAYERS = frozenset({"LayerScale", "StochasticDepth"})
+_APPLICATION_LAYERS = frozenset({"CustomScaleLayer", "LayerScale", "StochasticDepth"})
 WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
 # Layers that neither read nor drop a mask.
 CARRIES_MASK = frozenset(

@@ -51,7 +51,7 @@ def read_live(model: Any) -> KerasGraph:
         config = model.get_config()
     except NotImplementedError as error:
         raise UnsupportedModelError(name, class_name, "cannot tell its layers") from error
-    wrapped = {"class_name": class_name, "module": "keras", "config": config}
+    wrapped = {"class_name": class_name, "module": "keras", "config": _as_json(config)}
     return attach(parse_model(wrapped, generation), _LiveHolder(model))
 
 
@@ -81,3 +81,18 @@ def _lazy(weight: Any, key: str) -> LazyArray:
 def _value(weight: Any) -> AnyArray:
     # Both Keras give their variables a method `numpy`, whatever the backend.
     return np.array(weight.numpy())
+
+
+def _as_json(config: Any) -> Any:
+    """A config as a file would hold it: lists for tuples, plain numbers for NumPy's."""
+    if isinstance(config, dict):
+        return {str(key): _as_json(one) for key, one in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [_as_json(one) for one in config]
+    if isinstance(config, np.ndarray):
+        return config.tolist()
+    if isinstance(config, np.generic):
+        return config.item()
+    if type(config).__name__ == "DType":
+        return str(config.name)
+    return config

@@ -75,7 +75,7 @@ def _parse_layer(data: Any, generation: int, depth: int) -> Layer:
     layer = Layer(
         name=name,
         class_name=class_name,
-        module=_module(data, class_name, config),
+        module=_module(data, class_name, config, generation),
         registered=str(data.get("registered_name") or ""),
         config=config,
         policy=parse_policy(config.get("dtype")),
@@ -97,27 +97,15 @@ def _parse_layer(data: Any, generation: int, depth: int) -> Layer:
     return dataclasses.replace(layer, parts=parts, graph=graph)
 
 
-# Operator nodes of Keras 3 that have the class name of a layer, in files without modules.
-_AMBIGUOUS = """
-    Add Subtract Multiply Maximum Minimum Average Dot Concatenate Flatten Reshape Softmax Identity
-    Normalization
-"""
-_OPERATORS_ONLY = """
-    GetItem TrueDivide Divide Negative Absolute Power Matmul Transpose ExpandDims Squeeze Mean Sum
-    Max Min Exp Log Sqrt Square Clip Cast Stack Sigmoid Relu Tanh Relu6 Silu Gelu Softplus
-    BroadcastTo Repeat Tile Pad Einsum Where Split Swapaxes Take HardSigmoid HardSilu LeakyRelu
-    Elu Selu LogSoftmax FloorDivide Mod Rsqrt Abs Sin Cos Erf Moveaxis Greater Less Equal Prod Var
-    Resize OneHot Roll ArgMax Argmax Argmin
-"""
-_OPERATORS = frozenset(_AMBIGUOUS.split() + _OPERATORS_ONLY.split())
-
-
-def _module(data: Mapping[str, Any], class_name: str, config: Mapping[str, Any]) -> str:
+def _module(
+    data: Mapping[str, Any], class_name: str, config: Mapping[str, Any], generation: int
+) -> str:
     module = data.get("module")
     if isinstance(module, str):
         return module
-    # Keras 3 leaves the module out of .h5 files; an operator's config is its name alone.
-    if class_name in _OPERATORS and "trainable" not in config:
+    # Keras 3 leaves the module out of .h5 files; an operator's config lacks what all layers have.
+    lacks = "trainable" not in config and class_name not in ("InputLayer", *_GRAPHS, _SEQUENTIAL)
+    if generation == 3 and "module" not in data and lacks:
         return "keras.ops"
     # None stands for the user's own script.
     return "__main__" if "module" in data else ""
