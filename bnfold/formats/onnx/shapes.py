@@ -27,6 +27,7 @@ def scratch_copy(model: ir.Model) -> ir.Model:
 
     scratch = model.clone()
     name_values(scratch)
+    _look_through_identities(scratch.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(_light_proto(scratch), data_prop=True)
     except Exception as error:  # the inference library raises whatever it likes on odd models
@@ -34,6 +35,16 @@ def scratch_copy(model: ir.Model) -> ir.Model:
         return scratch
     _fill(scratch.graph, inferred.graph)
     return scratch
+
+
+def _look_through_identities(graph: ir.Graph) -> None:
+    """Let readers of a renamed constant read the constant: the inference sees no further."""
+    for node in graph:
+        given = node.inputs[0] if node.op_type == "Identity" and node.inputs else None
+        if given is None or not given.is_initializer() or given.is_graph_input():
+            continue
+        if not node.outputs[0].is_graph_output():
+            node.outputs[0].replace_all_uses_with(given)
 
 
 def _light_proto(model: ir.Model) -> onnx.ModelProto:
