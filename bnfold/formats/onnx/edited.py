@@ -7,6 +7,7 @@ with the model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -115,7 +116,7 @@ class Edited:
         return bool(np.all(np.isfinite(largest) & (largest < float(info.max)) & safe))
 
 
-def _rows(array: NDArray[np.generic], rows: slice) -> NDArray[np.generic]:
+def _rows(array: NDArray[Any], rows: slice) -> NDArray[Any]:
     return array if array.shape[0] == 1 else array[rows]
 
 
