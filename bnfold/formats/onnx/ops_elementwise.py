@@ -58,11 +58,7 @@ def batch_normalization(view: NodeView) -> Transfer:
 
 
 def _trains(view: NodeView) -> bool:
-    if view.opset >= 14:
-        return bool(view.attr_int("training_mode", 0))
-    if view.opset < 7:
-        return not view.attr_int("is_test", 0)
-    return False
+    return view.opset >= 14 and bool(view.attr_int("training_mode", 0))
 
 
 def _why_not_constant(view: NodeView, operands: range) -> Reason:

@@ -40,7 +40,7 @@ def reshape(view: NodeView) -> Transfer:
         return Commute(
             Regroup((Segment(before[:axis], flat[:1]), Segment(before[axis:], flat[1:])))
         )
-    target = view.integers(1) if view.opset >= 5 else view.attr_ints("shape")
+    target = view.integers(1)
     if after is None:
         if target is None:
             return _UNKNOWN
@@ -130,7 +130,7 @@ def dropout(view: NodeView) -> Transfer:
     """The identity at inference."""
     training = view.array(2)
     live = view.operand(2) is not None and (training is None or bool(np.any(training)))
-    if live or view.is_used(1) or (view.opset < 7 and not view.attr_int("is_test", 0)):
+    if live or view.is_used(1):
         return Opaque(Reason.TRAINING_MODE, "dropout at work")
     return Commute()
 

@@ -120,6 +120,8 @@ class NodeView:
 
 
 Rule = Callable[[NodeView], Transfer]
+# Before, arithmetic was broadcast by attributes, and a Gemm or BatchNormalization had others too.
+OLDEST_OPSET = 7
 RULES: dict[tuple[str, str], Rule] = {}
 
 
@@ -138,5 +140,8 @@ def rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
 def transfer_of(view: NodeView) -> Transfer:
     """How the node treats an affine; opaque if no rule names it."""
     domain = "" if view.node.domain == "ai.onnx" else view.node.domain
+    if not domain and view.opset < OLDEST_OPSET:
+        detail = f"opset {view.opset} broadcasts otherwise: convert the model to {OLDEST_OPSET}"
+        return Opaque(detail=detail, candidate=view.op_type == "BatchNormalization")
     found = RULES.get((domain, view.op_type))
     return Opaque() if found is None else found(view)

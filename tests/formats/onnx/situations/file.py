@@ -497,7 +497,7 @@ ROWS: list[Case] = [
         a=Norm(3),
         runs=False,
     ),
-    # -- names and notes ----------------------------------------------------------------------------
+    # -- names and notes -----------------------------------------------------------------------
     case(
         "names that a folded constant would take are taken",
         "W_folded = Relu(x)  h = Gemm(W_folded, W, b)  y = BN(h, a)  b_folded = Gemm(x, W, b)",

@@ -137,6 +137,10 @@ def is_valid(proto: ModelProto) -> bool:
     return True
 
 
+def _versions(proto: ModelProto) -> dict[str, int]:
+    return {opset.domain: opset.version for opset in proto.opset_import}
+
+
 def _inputs(proto: ModelProto) -> list[bytes]:
     """The inputs as bytes; before IR 4 without those that merely declare an initializer."""
     given = {tensor.name for tensor in proto.graph.initializer} if proto.ir_version < 4 else set()
@@ -150,7 +154,7 @@ def assert_well_formed(original: ModelProto, folded: ModelProto) -> None:
     assert [v.SerializeToString() for v in original.graph.output] == [
         v.SerializeToString() for v in folded.graph.output
     ]
-    assert original.opset_import == folded.opset_import
+    assert _versions(original) == _versions(folded)
     assert original.ir_version == folded.ir_version
     assert len(all_nodes(folded)) <= len(all_nodes(original))
 
