@@ -199,7 +199,9 @@ def _draw_all(plan: _Plan, rows: int, rng: np.random.Generator, turn: int) -> Fe
 def _draw(
     role: Role, shape: tuple[int, ...], rng: np.random.Generator, turn: int, before: Feed
 ) -> Array:
-    """One input. Every fourth feed is uniform in place of normal: other signs, other tails."""
+    """One input. Of four feeds one is three times as wide, to wake channels that are silent on
+    ordinary data, and one uniform, for other tails.
+    """
     dtype = role.dtype or np.dtype(np.float32)
     if role.kind is Kind.BOOLEAN:
         return rng.random(shape) < 0.5
@@ -216,7 +218,7 @@ def _draw(
         width = np.sqrt(3.0)  # unit variance
         draw = rng.uniform(-width, width, shape)
     else:
-        draw = rng.standard_normal(shape)
+        draw = rng.standard_normal(shape) * (3.0 if turn % 4 == 2 else 1.0)
     return np.asarray(draw * role.std + role.mean).astype(dtype)
 
 
