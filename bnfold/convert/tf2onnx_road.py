@@ -97,6 +97,7 @@ def _emit(
     """The ONNX model at `opset`, tf2onnx being asked for `emitted`, and its labels."""
     import onnx_ir as ir
 
+    from bnfold.convert.biases import attach_biases
     from bnfold.convert.canonical import canonicalize
     from bnfold.convert.emit import graph_to_onnx
     from bnfold.convert.freeze import freeze
@@ -111,7 +112,9 @@ def _emit(
     model = ir.from_proto(raised(proto, opset))
     bind_weights(model, len(trace.inputs), frozen.weights)
     ports = [(port.name, port.shape) for port in trace.inputs.values()]
-    return model, canonicalize(model, ports, list(trace.outputs.values()), layer_of)
+    labels = canonicalize(model, ports, list(trace.outputs.values()), layer_of)
+    gone = attach_biases(model, labels)
+    return model, {name: layer for name, layer in labels.items() if name not in gone}
 
 
 def _refuse_strangers(model: Any) -> None:

@@ -232,6 +232,14 @@ def test_a_shift_behind_a_convolution_is_no_bias_of_it(keras2: Any) -> None:
     assert (ops["Conv"], ops["Add"][:16]) == ("conv", "tf.__operators__")
 
 
+def test_the_bias_of_a_conv1d_is_in_the_convolution(keras: Any) -> None:
+    converted = convert_keras(zoo.randomize(zoo.conv1d(keras)))
+    for layer in ("conv_1", "conv_2"):
+        own = {n.op_type for n in converted.model.graph if converted.labels.get(n.name) == layer}
+        assert "Conv" in own
+        assert "Add" not in own
+
+
 def test_mixed_float16(keras: Any) -> None:
     L = keras.layers
     model = keras.Sequential(
