@@ -16,6 +16,7 @@ from bnfold.core.graph import Use
 from bnfold.core.plan import Plan
 from bnfold.core.state import Standing
 from bnfold.core.transfer import Form
+from bnfold.formats.onnx.collapse import collapse_products
 from bnfold.formats.onnx.edited import Edited
 from bnfold.formats.onnx.names import name_values
 from bnfold.formats.onnx.scope import Scope, scopes
@@ -45,10 +46,12 @@ class OnnxPlan:
     Attributes:
         graphs: one plan per changed graph.
         fold_overridable: whether initializers that a caller may override count as constants.
+        collapse: whether matrix products in a row become one afterwards.
     """
 
     graphs: tuple[GraphPlan, ...]
     fold_overridable: bool = False
+    collapse: bool = False
 
 
 class DoesNotFit(Exception):  # noqa: N818 - planning goes on without these constants
@@ -63,18 +66,21 @@ class DoesNotFit(Exception):  # noqa: N818 - planning goes on without these cons
         self.blocked = blocked
 
 
-def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.Model:
+def apply_plan(
+    model: ir.Model, plan: OnnxPlan, *, double: bool = False, in_place: bool = False
+) -> ir.Model:
     """A copy of ``model`` with the plan carried out; ``model`` stays as it is.
 
     Args:
         model: the model that was planned, or one of the same structure.
         plan: from `bnfold.formats.onnx.fold.fold_model`.
         double: the model was lifted to float64; new constants are float64 too.
+        in_place: change ``model`` itself and return it.
 
     Raises:
-        DoesNotFit: if a constant cannot be written in its data type.
+        DoesNotFit: if a constant cannot be written in its data type; nothing has changed then.
     """
-    result = model.clone()
+    result = model if in_place else model.clone()
     name_values(result)
     by_scope = {part.scope: part for part in plan.graphs}
     names = _all_names(result)
@@ -92,6 +98,8 @@ def apply_plan(model: ir.Model, plan: OnnxPlan, *, double: bool = False) -> ir.M
         raise DoesNotFit(blocked)
     for editor in work:
         editor.write()
+    if plan.collapse:
+        collapse_products(result)
     return result
 
 

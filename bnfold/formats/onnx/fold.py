@@ -25,9 +25,11 @@ class FoldOptions:
 
     Attributes:
         fold_overridable: treat initializers that are also graph inputs as constants.
+        collapse: make one matrix product of two in a row where that is smaller.
     """
 
     fold_overridable: bool = False
+    collapse: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class OnnxFold:
     """A folded model and what happened.
 
     Attributes:
-        model: the folded copy.
+        model: the folded copy, or the model itself if it was folded in place.
         folds, kept: every affine of the original is in one of them.
         plan: to apply the same changes to a model of the same structure.
     """
@@ -51,13 +53,15 @@ def fold_model(
     *,
     labels: Mapping[str, str] = _NO_LABELS,
     options: FoldOptions | None = None,
+    in_place: bool = False,
 ) -> OnnxFold:
-    """Fold every affine that can be folded exactly, on a copy.
+    """Fold every affine that can be folded exactly, on a copy unless told otherwise.
 
     Args:
         model: any valid model; it stays as it is.
         labels: node name to the layer it came from, for the report.
         options: see `FoldOptions`.
+        in_place: change ``model`` itself.
     """
     options = options or FoldOptions()
     scratch = scratch_copy(model)
@@ -71,10 +75,12 @@ def fold_model(
             for number, part in enumerate(lowered)
         ]
         changes = OnnxPlan(
-            tuple(part for part in parts if not part.plan.is_empty), options.fold_overridable
+            tuple(part for part in parts if not part.plan.is_empty),
+            options.fold_overridable,
+            options.collapse,
         )
         try:
-            result = apply_plan(model, changes)
+            result = apply_plan(model, changes, in_place=in_place)
             break
         except DoesNotFit as error:
             # Each round blocks at least one more constant, so this ends.
