@@ -7,16 +7,17 @@ the original; each assumption is a suspect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form
+from bnfold.verify.proof.kernel_table import KernelHit
 from bnfold.verify.proof.reader import Step
 from bnfold.verify.proof.source import Known, Op, reads
-from bnfold.verify.proof.space import KernelHit, Space
+from bnfold.verify.proof.space import Space
 from bnfold.verify.proof.vocabulary import REVEALING
 
 _PRODUCTS = {"MatMul": "product", "Gemm": "product"}
@@ -88,6 +89,8 @@ class Detective:
                 results = partner.results
         own = inherited
         if suspect is not None:
+            # One assumption explains one fault; where it takes a second, neither is certain.
+            suspect = replace(suspect, certain=suspect.certain and not inherited)
             self.suspects[step.op.name] = suspect
             if not inherited:
                 self.first.append(step.op.name)

@@ -148,6 +148,12 @@ class Form:
             grain=coarser(self.grain, grain),
         )
 
+    def lean(self) -> Form:
+        """The same without a base that does not show."""
+        if self.base is None or self.coef.any():
+            return self
+        return replace(self, base=None, coef=np.zeros((1,) * self.coef.ndim))
+
     def settled(self) -> Form:
         """The same, taken as exact from here on: its deviation has been accounted for."""
         return replace(self, unit=np.zeros_like(self.unit), grain=EXACT)
@@ -217,3 +223,20 @@ def shrunk(array: Array) -> Array:
             if np.array_equal(np.broadcast_to(first, array.shape), array):
                 array = first
     return array
+
+
+def broadcast(first: Shape | None, second: Shape | None) -> Shape | None:
+    """The shape of two values of one rank broadcast against each other, as far as known."""
+    if first is None or second is None:
+        return None
+    return tuple(_wider(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _wider(first: int | str | None, second: int | str | None) -> int | str | None:
+    if first == second or second == 1:
+        return first
+    if first == 1:
+        return second
+    if isinstance(first, int):
+        return first
+    return second if isinstance(second, int) else None

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from bnfold.verify.proof.base_table import Landing
+from bnfold.verify.proof.kernel_table import KernelHit
 from bnfold.verify.proof.rounding import FLOAT32
-from bnfold.verify.proof.space import KernelHit, Landing
 from bnfold.verify.proof.types import GroupProof, ProofStatus
 
 

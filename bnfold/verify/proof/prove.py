@@ -179,9 +179,7 @@ def _compared_output(
             "equal constants" if same else "constants differ",
             suspects,
         )
-    given = space.anchored(given)
-    if given.base is not None and not given.coef.any():
-        given = replace(given, base=None)
+    given = space.anchored(given).lean()
     gap = space.gap(given, wanted)
     if gap is None:
         if given.base is not wanted.base:
@@ -191,9 +189,9 @@ def _compared_output(
                 "no relation to the original's output was found",
                 suspects,
             )
-        return _Verdict(
-            name, ProofStatus.REFUTED, describe(given, wanted), suspects, certain=not suspects
-        )
+        # After an assumption that does not explain all, nothing is certain.
+        status = ProofStatus.UNKNOWN if suspects else ProofStatus.REFUTED
+        return _Verdict(name, status, describe(given, wanted), suspects, certain=not suspects)
     space.landed(given.base, wanted.via - given.via, gap)
     if suspects:
         return _Verdict(name, ProofStatus.REFUTED, "rests on an op that differs", suspects)

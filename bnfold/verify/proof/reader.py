@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Hashable
@@ -16,6 +17,11 @@ from bnfold.verify.proof.precomputed import evaluate
 from bnfold.verify.proof.rules_nonlinear import opaque, operand_key
 from bnfold.verify.proof.source import Known, Op, Source, live_nodes, shape_of
 from bnfold.verify.proof.space import Space
+
+logger = logging.getLogger(__name__)
+
+#: What a law may run into on an op that contradicts itself, such as a bias of the wrong size.
+FORGIVEN: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 class OutOfTimeError(Exception):
@@ -121,6 +127,10 @@ class Reader:
             try:
                 return list(law(self.space, op))
             except UnfitError:
+                del self.space.fresh[made:]
+            except FORGIVEN as error:
+                # An op that its own definition does not allow: then no law speaks of it.
+                logger.debug("%s %r: %s", op.op_type, op.name, error)
                 del self.space.fresh[made:]
         return list(opaque(self.space, op))
 

@@ -6,8 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnfold.verify.proof import normal_forms
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Form, UnfitError, align, of_base, of_constant, shrunk
+from bnfold.verify.proof.forms import (
+    Form,
+    UnfitError,
+    align,
+    broadcast,
+    of_base,
+    of_constant,
+    shrunk,
+)
 from bnfold.verify.proof.rounding import EXACT, GRAINS, Array, coarser
 from bnfold.verify.proof.source import Known, Op
 from bnfold.verify.proof.space import Space
@@ -82,12 +91,12 @@ def add(space: Space, op: Op) -> list[Form]:
         elif total is None:
             total = as_form(known)
         elif total.base is None and not isinstance(known, Const):
-            total = _named(space.add(computed(known), total), op)
+            total = _named(normal_forms.add(space, computed(known), total), op)
         else:
             other = computed(known)
-            summed = space.add(total, other)
+            summed = normal_forms.add(space, total, other)
             total = replace(summed, dtype=op.dtype() or summed.dtype)
-    if total is None or total.base is None:
+    if total is None or all(isinstance(known, Const) for known in op.inputs):
         raise UnfitError("no computed operand")
     return [total]
 
@@ -102,7 +111,7 @@ def sub(space: Space, op: Op) -> list[Form]:
     flipped_form = negated(computed(right))
     if isinstance(left, Const):
         return [shifted(op, flipped_form, constant(left))]
-    return [replace(space.add(computed(left), flipped_form), dtype=op.dtype())]
+    return [replace(normal_forms.add(space, computed(left), flipped_form), dtype=op.dtype())]
 
 
 def mul(space: Space, op: Op) -> list[Form]:
@@ -133,13 +142,12 @@ def homogeneous(space: Space, known: Form) -> Form:
     form = space.snap(known)
     if form.base is None or form.shape is None:
         raise UnfitError("constant or of unknown rank")
-    if not np.any(form.const):
-        return form
-    if np.any((form.coef == 0) & (form.const != 0)):
+    try:
+        frame = normal_forms.framed(space, form)
+    except UnfitError:
         return of_base(space.full(form), form.dtype)
-    factor, base = space.ray(form, signed=True)
-    zero = np.zeros_like(form.const)
-    return replace(form, base=base, coef=factor, const=zero, mag=zero, unit=zero)
+    zero = np.zeros((1,) * len(form.shape))
+    return replace(form, base=frame.base, coef=frame.factor, const=zero, mag=zero, unit=zero)
 
 
 def _bilinear(space: Space, op: Op, left: Form, right: Form, commutes: bool) -> Form:
@@ -153,9 +161,7 @@ def _bilinear(space: Space, op: Op, left: Form, right: Form, commutes: bool) -> 
     coef = one.coef * two.coef if commutes else one.coef / two.coef
     ids = (one.base.id, two.base.id)
     key = (op.op_type, tuple(sorted(ids)) if commutes else ids)
-    shape = op.shape()
-    if shape is None or len(shape) != rank:
-        raise UnfitError("rank unknown")
+    shape = op.shape_as(broadcast(one.shape, two.shape))
     base = space.intern(key, shape, op.dtype())
     zero = np.zeros((1,) * rank)
     return Form(

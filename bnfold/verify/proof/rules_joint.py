@@ -8,6 +8,7 @@ import numpy as np
 
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form, UnfitError, align, of_base
+from bnfold.verify.proof.normal_forms import relative
 from bnfold.verify.proof.rounding import GRAINS
 from bnfold.verify.proof.rules_affine import as_form, computed, constant
 from bnfold.verify.proof.rules_nonlinear import operand_key
@@ -32,10 +33,12 @@ def _common(
     """f(s a + t, s b + u, ...) = s f(a, b + (u - t) / s, ...) + t."""
     if op.dtype() not in GRAINS:
         raise UnfitError("no floats")
-    shape = op.shape()
-    if shape is None:
+    given = [as_form(one) for one in known]
+    ranks = [len(form.shape) for form in given if form.shape is not None]
+    if len(ranks) < len(given):
         raise UnfitError("rank unknown")
-    forms = [space.anchored(as_form(one).aligned(len(shape))) for one in known]
+    shape = op.shape_of_rank(max(ranks))
+    forms = [space.anchored(form.aligned(len(shape))) for form in given]
     lead = next((i for i, form in enumerate(forms) if form.base is not None), None)
     if lead is None:
         raise UnfitError("constants alone")
@@ -47,7 +50,7 @@ def _common(
     if any(np.any(dead & ((o.coef != 0) | (o.const != first.const))) for o in others):
         raise UnfitError("operands are constant in part")
     ids = tuple(o.base.id if o.base is not None else -1 for o in others)
-    base = space.relative((*key, lead, first.base.id, ids), first, others, shape)
+    base = relative(space, (*key, lead, first.base.id, ids), first, others, shape)
     via = first.via.union(*(o.via for o in others))
     return replace(first, shape=shape, dtype=op.dtype(), base=base, via=via)
 
@@ -55,7 +58,7 @@ def _common(
 def normalization(space: Space, op: Op) -> list[Form]:
     """LayerNormalization and its kin: scale and bias act on what has been normalized."""
     x = computed(op.input(0))
-    shape = op.shape() or x.shape
+    shape = op.shape_as(x.shape)
     if shape is None or any(value.uses() for value in op.node.outputs[1:]):
         raise UnfitError("rank unknown, or statistics used")
     rank = len(shape)
@@ -94,7 +97,7 @@ def dequantized(space: Space, op: Op) -> list[Form]:
     else:
         factor = factor.reshape((1,) * rank)
     key = (op.op_type, op.integer("axis", 1), space.full(x).id, operand_key(space, op.input(2)))
-    shape = op.shape() or x.shape
+    shape = op.shape_as(x.shape)
     form = of_base(space.intern(key, shape, op.dtype()), op.dtype())
     form = replace(form.times(factor, scale.grain), grain=scale.grain)
     space.note(form)

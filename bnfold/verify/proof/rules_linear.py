@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Base, Form, Shape, UnfitError, align, merged, of_base, varies
+from bnfold.verify.proof.forms import Base, Form, Shape, UnfitError, align, varies
+from bnfold.verify.proof.kernel_table import Place
 from bnfold.verify.proof.kernels import Kernel
+from bnfold.verify.proof.normal_forms import add, framed, passing
 from bnfold.verify.proof.rounding import EXACT, Array, Grain
 from bnfold.verify.proof.source import Known, Op
-from bnfold.verify.proof.space import Place, Space
+from bnfold.verify.proof.space import Space
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def biased(form: Form, bias: Known | None, gain: float, space: Space) -> Form:
     if bias is None:
         return form
     if isinstance(bias, Form):
-        return space.add(form, bias.times(np.full((1,) * (bias.rank or 0), gain), EXACT))
+        return add(space, form, bias.times(np.full((1,) * (bias.rank or 0), gain), EXACT))
     if not bias.floating or not bias.finite or form.rank is None:
         raise UnfitError("bias is no finite constant")
     values = align(bias.real * gain, form.rank)
@@ -77,11 +79,16 @@ def product(
     stored = kernel.value.transpose(order)
     sizes = dict(zip(labels.k, kernel.shape, strict=True))
     for label, dim in zip(labels.x, x.shape, strict=True):
-        if label in sizes and sizes[label] != dim:
-            raise UnfitError("sizes unknown or broadcast")
+        if label in sizes and isinstance(dim, int) and dim not in (1, sizes[label]):
+            raise UnfitError("sizes do not fit")
     loose = [i for i, label in enumerate(labels.x) if label not in labels.k]
-    if varies(x.coef, tuple(loose)):
-        x = of_base(space.full(x), x.dtype)
+    shared = [i for i, label in enumerate(labels.x) if label in labels.k]
+    outer = np.ones((1,) * len(labels.x))
+    if x.base is not None:
+        # A scale along the kernel's axes goes into the kernel, one along others passes.
+        frame = framed(space, x, [tuple(loose), tuple(shared)], shift="all")
+        x = replace(x, base=frame.base, coef=frame.factors[0])
+        outer = frame.factors[1]
     if not rows:
         stored = stored[np.newaxis]
 
@@ -101,6 +108,15 @@ def product(
         shape = [sizes.get(label, 1) for label in labels.y]
         return np.asarray(array.reshape(shape))
 
+    def passed(array: Array) -> Array:
+        """An array along axes that the kernel does not have, on the result's axes."""
+        left = [label for label in labels.y if label not in labels.k]
+        dense = array.transpose([labels.x.index(label) for label in left] + shared)
+        sizes_left = iter(dense.shape[: len(left)])
+        return np.asarray(
+            dense.reshape([1 if label in labels.k else next(sizes_left) for label in labels.y])
+        )
+
     here = {label: i for i, label in enumerate(labels.x)}
     key = (
         "product",
@@ -116,7 +132,8 @@ def product(
     dims: Shape = tuple(
         sizes[label] if label in sizes else x_shape[here[label]] for label in labels.y
     )
-    form = contracted(space, op, key, matrix, merged(op.shape(), dims), place, x)
+    form = contracted(space, op, key, matrix, op.shape_as(dims), place, x)
+    form = replace(form, coef=form.coef * passed(outer))
     if not np.any(x.const):
         return form
     parts = (x.const, x.mag, x.unit)
@@ -347,7 +364,7 @@ def _convolved(
 
     matrix = Kernel(stored, 2, on_kernel(x.coef), kernel.grain)
     key = (op.op_type, x.base.id if x.base else -1, stored.shape, window.key)
-    form = contracted(space, op, key, matrix, op.shape() or (None,) * rank, place, x)
+    form = contracted(space, op, key, matrix, op.shape_of_rank(rank), place, x)
     if np.any(x.const):
         total, mag, unit = matrix.weigh(on_kernel(x.const), on_kernel(x.mag), on_kernel(x.unit))
         form = form.plus(place(total), place(mag), place(unit), EXACT)
@@ -365,19 +382,8 @@ def _per_channel(space: Space, x: Form, blocked: bool) -> Form:
     Where the window pads with zeros only a scale passes: ``s * b + t = s * (b + t / s)``, and
     ``b + t / s`` becomes the value that is padded.
     """
-    rank = len(x.coef.shape)
-    others = (0, *range(2, rank))
-    if varies(x.coef, others):
-        return of_base(space.full(x), x.dtype)
-    if not np.any(x.const) or not (blocked or varies(x.const, others)):
-        return x
-    if x.base is None or np.any((x.coef == 0) & (x.const != 0)):
-        return of_base(space.full(x), x.dtype)
-    factor, base = space.ray(x, signed=True)
-    if varies(factor, others):
-        return of_base(space.full(x), x.dtype)
-    zero = np.zeros((1,) * rank)
-    return replace(x, base=base, coef=factor, const=zero, mag=zero, unit=zero)
+    others = (0, *range(2, len(x.coef.shape)))
+    return passing(space, x, others, shift="none" if blocked else "fixed")
 
 
 def gather_rows(space: Space, op: Op) -> list[Form]:
@@ -394,7 +400,7 @@ def gather_rows(space: Space, op: Op) -> list[Form]:
 
     stored = table.value.reshape(table.shape[0], -1).T
     kernel = Kernel(stored, 1, np.ones((1, 1)), table.grain)
-    shape = merged(op.shape(), index.shape + tail)
+    shape = op.shape_as(index.shape + tail)
     key = ("table", base.id, rank, table.shape)
     found = space.look_up(key, kernel, shape, op.dtype(), place)
     return [

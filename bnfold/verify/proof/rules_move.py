@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnfold.verify.proof.base_table import moved_traces
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Dim, Form, Shape, Trace, UnfitError, varies
+from bnfold.verify.proof.forms import Dim, Form, Shape, Trace, UnfitError, merged, shrunk, varies
+from bnfold.verify.proof.normal_forms import passing
 from bnfold.verify.proof.regroup import regrouped
 from bnfold.verify.proof.rounding import EXACT, GRAINS
 from bnfold.verify.proof.rules_affine import as_form, computed, homogeneous
 from bnfold.verify.proof.source import Known, Op
-from bnfold.verify.proof.space import Space, moved_traces
+from bnfold.verify.proof.space import Space
 
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -33,8 +36,7 @@ def rearranged(
     """The value after a move; `move` brings parameters along or raises `UnfitError`."""
     if shape is None:
         raise UnfitError("rank unknown")
-    form = space.anchored(form)
-    moved = form.moved(None, shape, move)
+    form, moved = _moved(space, form, shape, move)
     if form.base is None:
         return moved
     traces = moved_traces(form.base.traces, move)
@@ -42,13 +44,27 @@ def rearranged(
     return replace(moved, base=base, dtype=op.dtype() or form.dtype)
 
 
+def _moved(space: Space, form: Form, shape: Shape, move: Move) -> tuple[Form, Form]:
+    """The operand, and what it becomes, without its base.
+
+    Parameters that cannot be followed stay with the base, up to one affine for all elements.
+    """
+    form = space.anchored(form)
+    try:
+        return form, form.moved(None, shape, move)
+    except UnfitError:
+        if form.base is None or form.dtype not in GRAINS:
+            raise
+    form = passing(space, form, tuple(range(form.coef.ndim)))
+    return form, form.moved(None, shape, move)
+
+
 def _reshaped(
     space: Space, op: Op, form: Form, shape: Shape, otherwise: tuple[Hashable, ...], move: Move
 ) -> Form:
     """A reshape: known by its target alone, so that chains of reshapes are one."""
     open_dims = sum(not isinstance(dim, int) for dim in shape)
-    form = space.anchored(form)
-    moved = form.moved(None, shape, move)
+    form, moved = _moved(space, form, shape, move)
     base = form.base
     if base is None:
         return moved
@@ -65,6 +81,25 @@ def _reshaped(
     return replace(moved, base=made)
 
 
+def _target(before: Shape, target: tuple[int, ...], keep_zero: bool) -> Shape:
+    """The dims that a constant target gives, as far as they are known."""
+    dims: list[Dim] = [
+        before[i] if dim == 0 and not keep_zero and i < len(before) else dim
+        for i, dim in enumerate(target)
+    ]
+    if -1 in target:
+        rest = [dim for dim in dims if dim != -1]
+        known, total = _elements(rest), _elements(before)
+        dims[target.index(-1)] = total // known if known and total is not None else None
+    return tuple(dims)
+
+
+def _elements(dims: Sequence[Dim]) -> int | None:
+    """How many elements there are, None if that is unknown."""
+    known = [dim for dim in dims if isinstance(dim, int)]
+    return prod(known) if len(known) == len(dims) else None
+
+
 def _equal(first: Shape, second: Shape) -> bool:
     """Whether two shapes of one value's elements are the same: at most one dim open."""
     if len(first) != len(second):
@@ -77,8 +112,11 @@ def _equal(first: Shape, second: Shape) -> bool:
 
 def reshape(space: Space, op: Op) -> list[Form]:
     """Reshape, by a constant or a computed target."""
-    form, shape, target = ranked(op.input(0)), op.shape(), op.input(1)
-    before = form.shape
+    form, target = ranked(op.input(0)), op.input(1)
+    before, shape = form.shape, op.shape()
+    if isinstance(target, Const) and before is not None:
+        wanted = _target(before, target.ints(), bool(op.integer("allowzero", 0)))
+        shape = merged(shape, wanted) if shape is not None else wanted
     if shape is None or before is None:
         raise UnfitError("rank unknown")
     if isinstance(target, Const):
@@ -232,7 +270,7 @@ def _computed_slice(space: Space, op: Op, form: Form) -> Form:
     if varies(form.coef, cut) or varies(form.const, cut):
         raise UnfitError("parameters along a sliced axis")
     limits = tuple(_identity_key(space, known) for known in op.inputs[1:])
-    return rearranged(space, op, form, ("cut by", limits), op.shape(), lambda a: a)
+    return rearranged(space, op, form, ("cut by", limits), op.shape_of_rank(rank), lambda a: a)
 
 
 def _identity_key(space: Space, known: Known | None) -> Hashable:
@@ -321,7 +359,7 @@ def concat(space: Space, op: Op) -> list[Form]:
     open_size = any(not isinstance(size, int) for size in sizes)
     shape = tuple(
         (None if open_size else total) if i == axis else dim
-        for i, dim in enumerate(op.shape() or forms[0].shape or ())
+        for i, dim in enumerate(op.shape_as(forms[0].shape) or ())
     )
     grains = [form.grain for form in forms]
     whole = Form(
@@ -402,59 +440,92 @@ def tile(space: Space, op: Op) -> list[Form]:
     def move(array: NDArray[Any]) -> NDArray[Any]:
         return np.tile(array, [c if s > 1 else 1 for c, s in zip(counts, array.shape, strict=True)])
 
-    return [rearranged(space, op, form, ("tile", counts), op.shape(), move)]
+    return [rearranged(space, op, form, ("tile", counts), op.shape_of_rank(len(counts)), move)]
+
+
+#: Largest array of parameters (elements) that is spread out in space.
+MAX_SPREAD = 4_000_000
 
 
 def depth_to_space(space: Space, op: Op) -> list[Form]:
-    """DepthToSpace where the scale is equal within each block.
-
-    A shift that differs within the blocks stays, up to its first element, with the base.
-    """
+    """DepthToSpace; where the size of the image is open, of parameters equal in each block."""
     form = space.anchored(computed(op.input(0)))
-    block = op.integer("blocksize", 1)
-    depth_first = op.text("mode", "DCR") == "DCR"
-    size = block**2
-
-    def blocks(array: NDArray[Any]) -> NDArray[Any]:
-        """Parameters as (place within the block, channel of the result)."""
-        if array.ndim != 4 or varies(array, (0, 2, 3)):
-            raise UnfitError("parameters vary in space")
-        flat = np.broadcast_to(array.reshape(-1), channels)
-        return flat.reshape(size, -1) if depth_first else flat.reshape(-1, size).T
-
-    def first(array: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(blocks(array)[0].reshape(1, -1, 1, 1))
-
-    def back(array: NDArray[Any]) -> NDArray[Any]:
-        """One parameter per channel of the result, on the operand."""
-        spread = np.broadcast_to(array.reshape(1, -1), (size, array.size))
-        return (spread if depth_first else spread.T).reshape(1, -1, 1, 1)
-
-    known = (form.shape or (None,) * 4)[1]
-    if form.base is None or not isinstance(known, int) or known % size:
+    if form.shape is None or len(form.shape) != 4 or form.base is None:
+        raise UnfitError("no image")
+    cut = _Blocks(op.integer("blocksize", 1), op.text("mode", "DCR") == "DCR")
+    sizes = [dim for dim in form.shape[1:] if isinstance(dim, int)]
+    key = ("depth to space", cut.size, cut.depth_first)
+    if len(sizes) == 3 and prod(sizes) <= MAX_SPREAD:
+        return [
+            rearranged(space, op, form, key, op.shape_of_rank(4), lambda a: cut.spread(a, sizes))
+        ]
+    channels = form.shape[1]
+    if not isinstance(channels, int) or channels % cut.size**2:
         raise UnfitError("number of channels unknown")
-    channels = known
-    shared = first(form.const)
-    inner = form.plus(-back(shared), np.abs(back(shared)), 0 * back(shared), EXACT)
-    inner = homogeneous(space, inner)
-    if inner.base is None or np.any(blocks(inner.coef) != blocks(inner.coef)[:1]):
+    # A shift that differs within the blocks stays with the base, up to its first element.
+    shared = cut.first(form.const, channels)
+    spread = cut.back(shared)
+    inner = homogeneous(space, form.plus(-spread, np.abs(spread), 0 * spread, EXACT))
+    blocks = cut.blocks(inner.coef, channels)
+    if inner.base is None or np.any(blocks != blocks[:1]):
         raise UnfitError("scale varies within a block")
     traces = [
         Trace(rows.reshape(1, -1, 1, 1), ratio.reshape(1, -1, 1, 1), trace.kernels)
         for trace in inner.base.traces
         if trace.rows.ndim == 4 and trace.rows.shape[1] == channels
-        for rows, ratio in zip(blocks(trace.rows), blocks(trace.ratio), strict=True)
+        for rows, ratio in zip(
+            cut.blocks(trace.rows, channels), cut.blocks(trace.ratio, channels), strict=True
+        )
     ]
-    key = ("depth to space", block, depth_first, inner.base.id)
-    base = space.intern(key, op.shape(), op.dtype(), traces)
+    base = space.intern((*key, inner.base.id), op.shape_of_rank(4), op.dtype(), traces)
     result = replace(
-        inner.moved(base, op.shape(), first),
+        inner.moved(base, op.shape_of_rank(4), lambda a: cut.first(a, channels)),
         const=shared,
-        mag=first(form.mag),
-        unit=first(form.unit),
+        mag=cut.first(form.mag, channels),
+        unit=cut.first(form.unit, channels),
         dtype=op.dtype() or form.dtype,
     )
     return [result]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """How DepthToSpace cuts channels into blocks."""
+
+    size: int
+    depth_first: bool
+
+    def spread(self, array: NDArray[Any], sizes: list[int]) -> NDArray[Any]:
+        """Parameters moved as the elements are, all sizes known."""
+        if not varies(array, (1, 2, 3)):
+            return array
+        channels, height, width = sizes
+        each = channels // self.size**2
+        full = np.broadcast_to(array, (array.shape[0], *sizes))
+        if self.depth_first:
+            parts = full.reshape(-1, self.size, self.size, each, height, width)
+            moved = parts.transpose(0, 3, 4, 1, 5, 2)
+        else:
+            parts = full.reshape(-1, each, self.size, self.size, height, width)
+            moved = parts.transpose(0, 1, 4, 2, 5, 3)
+        return shrunk(moved.reshape(-1, each, height * self.size, width * self.size))
+
+    def blocks(self, array: NDArray[Any], channels: int) -> NDArray[Any]:
+        """Parameters as (place within the block, channel of the result)."""
+        if array.ndim != 4 or varies(array, (0, 2, 3)):
+            raise UnfitError("parameters vary in space")
+        flat = np.broadcast_to(array.reshape(-1), channels)
+        count = self.size**2
+        return flat.reshape(count, -1) if self.depth_first else flat.reshape(-1, count).T
+
+    def first(self, array: NDArray[Any], channels: int) -> NDArray[Any]:
+        """Parameters of each block's first place, on the result."""
+        return np.asarray(self.blocks(array, channels)[0].reshape(1, -1, 1, 1))
+
+    def back(self, array: NDArray[Any]) -> NDArray[Any]:
+        """One parameter per channel of the result, on the operand."""
+        spread = np.broadcast_to(array.reshape(1, -1), (self.size**2, array.size))
+        return (spread if self.depth_first else spread.T).reshape(1, -1, 1, 1)
 
 
 def space_to_depth(space: Space, op: Op) -> list[Form]:
@@ -466,22 +537,22 @@ def space_to_depth(space: Space, op: Op) -> list[Form]:
             raise UnfitError("parameters vary in space")
         return np.tile(array, (1, block**2, 1, 1)) if array.shape[1] > 1 else array
 
-    return [rearranged(space, op, form, ("space to depth", block), op.shape(), move)]
+    return [rearranged(space, op, form, ("space to depth", block), op.shape_of_rank(4), move)]
 
 
 def resize(space: Space, op: Op) -> list[Form]:
     """Resize and Upsample: each result is an average whose weights sum to 1."""
-    form, shape = space.anchored(ranked(op.input(0))), op.shape()
-    before = form.shape
-    if form.dtype not in GRAINS or shape is None or before is None:
+    form = space.anchored(ranked(op.input(0)))
+    before = form.shape or ()
+    shape = op.shape_of_rank(len(before))
+    if form.dtype not in GRAINS:
         raise UnfitError("no floats of known rank")
     if op.text("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         raise UnfitError("elements from outside")
     moving = tuple(
         i for i, (a, b) in enumerate(zip(before, shape, strict=True)) if a != b or a is None
     )
-    if varies(form.coef, moving) or varies(form.const, moving):
-        raise UnfitError("parameters along a resized axis")
+    form = passing(space, form, moving)
     key = (
         op.op_type,
         op.since,
@@ -507,13 +578,10 @@ def pad(space: Space, op: Op) -> list[Form]:
         raise UnfitError("pads are computed")
     padded = tuple(i for i in range(rank) if pads[i] or pads[i + rank])
     mode = op.text("mode", "constant")
-    if varies(form.coef, padded):
-        raise UnfitError("scale varies along a padded axis")
     key = ("pad", mode, pads)
     if mode != "constant":
-        if varies(form.const, padded):
-            raise UnfitError("shift varies along a padded axis")
-        return [rearranged(space, op, form, key, op.shape(), lambda a: a)]
+        inner = passing(space, form, padded)
+        return [rearranged(space, op, inner, key, op.shape_of_rank(rank), lambda a: a)]
     value = op.input(2)
     filler = op.real("value", 0.0)
     if isinstance(value, Const):
@@ -522,9 +590,8 @@ def pad(space: Space, op: Op) -> list[Form]:
         raise UnfitError("pad value is not a finite constant")
     if min(pads) < 0:
         raise UnfitError("negative pads")
-    if np.all(form.const == filler):
-        return [rearranged(space, op, form, key, op.shape(), lambda a: a)]
     around = np.full((1,) * rank, filler)
-    inner = homogeneous(space, form.plus(-around, np.abs(around), 0 * around, EXACT))
-    result = rearranged(space, op, inner, key, op.shape(), lambda a: a)
+    centred = form.plus(-around, np.abs(around), 0 * around, EXACT)
+    inner = passing(space, centred.lean(), padded, shift="none")
+    result = rearranged(space, op, inner, key, op.shape_of_rank(rank), lambda a: a)
     return [result.plus(around, np.abs(around), 0 * around, EXACT)]

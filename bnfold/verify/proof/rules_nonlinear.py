@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnfold.verify.proof.base_table import moved_traces
 from bnfold.verify.proof.constants import Const, of_array
 from bnfold.verify.proof.forms import Form, UnfitError, align, of_base
+from bnfold.verify.proof.normal_forms import framed
 from bnfold.verify.proof.rounding import Array
 from bnfold.verify.proof.rules_affine import computed, homogeneous
 from bnfold.verify.proof.source import Known, Op
-from bnfold.verify.proof.space import Space, moved_traces
+from bnfold.verify.proof.space import Space
 from bnfold.verify.proof.vocabulary import RANDOM, TIMELESS
 
 
@@ -35,10 +37,12 @@ def positively_homogeneous(space: Space, op: Op) -> list[Form]:
     elif op.op_type == "Abs":
         law = np.abs
     dead = form.coef == 0
-    factor, base = space.ray(form, signed=False)
+    # Where the value is constant, so is the result; the base is left undefined there.
+    frame = framed(space, replace(form, const=np.where(dead, 0.0, form.const)), signed=False)
+    factor, base = frame.factor, frame.base
     made = space.intern(
         (op.op_type, slope, base.id),
-        op.shape() or form.shape,
+        op.shape_as(form.shape),
         form.dtype,
         moved_traces(base.traces, lambda a: a),
     )

@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Form, Shape, UnfitError, of_base, varies
+from bnfold.verify.proof.forms import Form, Shape, UnfitError
+from bnfold.verify.proof.normal_forms import passing
 from bnfold.verify.proof.rounding import Array
-from bnfold.verify.proof.rules_affine import computed, homogeneous
+from bnfold.verify.proof.rules_affine import computed
 from bnfold.verify.proof.rules_move import rearranged
 from bnfold.verify.proof.source import Op
 from bnfold.verify.proof.space import Space
 
+Shift = Literal["all", "fixed", "none"]
 
-def _operand(space: Space, op: Op) -> Form:
+
+def _operand(
+    space: Space, op: Op, axes: tuple[int, ...] | None, shift: Shift, signed: bool = True
+) -> Form:
+    """The operand with an affine that is constant over the axes, and the rest in its base."""
     form = space.snap(computed(op.input(0)))
-    if form.base is None or form.shape is None:
-        raise UnfitError("constant or of unknown rank")
-    return form
+    if form.shape is None:
+        raise UnfitError("unknown rank")
+    over = tuple(range(2, len(form.shape))) if axes is None else axes
+    return passing(space, form, over, shift=shift, signed=signed)
 
 
 def _key(op: Op) -> tuple[object, ...]:
     return (op.op_type, op.since, op.attribute_key)
 
 
-def _rising(form: Form, axes: tuple[int, ...]) -> bool:
-    """Whether the value is a rising function of its base, the same one over the axes."""
-    return (
-        not np.any(form.coef < 0) and not varies(form.coef, axes) and not varies(form.const, axes)
-    )
-
-
 def max_pool(space: Space, op: Op) -> list[Form]:
     """MaxPool and GlobalMaxPool: a rising affine passes."""
     if any(value.uses() for value in op.node.outputs[1:]):
         raise UnfitError("the indices are used")
-    form = _operand(space, op)
-    if not _rising(form, tuple(range(2, len(form.shape or ())))):
-        form = of_base(space.full(form), form.dtype)
-    return [rearranged(space, op, form, _key(op), op.shape(), lambda a: a)]
+    form = _operand(space, op, None, "fixed", signed=False)
+    return [
+        rearranged(space, op, form, _key(op), op.shape_of_rank(len(form.coef.shape)), lambda a: a)
+    ]
 
 
 def average_pool(space: Space, op: Op) -> list[Form]:
     """AveragePool and GlobalAveragePool; zeros that are averaged in stop a shift."""
-    form = _operand(space, op)
-    axes = tuple(range(2, len(form.shape or ())))
     padded = any(op.integers("pads")) or op.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    zeros = bool(op.integer("count_include_pad", 0)) and (
-        padded or bool(op.integer("ceil_mode", 0))
-    )
-    if zeros or varies(form.const, axes):
-        form = homogeneous(space, form)
-    if varies(form.coef, axes) or varies(form.const, axes):
-        form = of_base(space.full(form), form.dtype)
-    return [rearranged(space, op, form, _key(op), op.shape(), lambda a: a)]
+    partial = padded or bool(op.integer("ceil_mode", 0))
+    zeros = partial and bool(op.integer("count_include_pad", 0))
+    form = _operand(space, op, None, "none" if zeros else "fixed")
+    return [
+        rearranged(space, op, form, _key(op), op.shape_of_rank(len(form.coef.shape)), lambda a: a)
+    ]
+
+
+def _pooled(space: Space, op: Op, form: Form, key: tuple[object, ...]) -> Form:
+    """The result, on which parameters stand as on the operand."""
+    shape = op.shape_of_rank(len(form.coef.shape))
+    return rearranged(space, op, form, key, shape, lambda array: array)
 
 
 def _reduced(op: Op, rank: int) -> tuple[tuple[int, ...], bool]:
@@ -72,18 +75,20 @@ def _reduced(op: Op, rank: int) -> tuple[tuple[int, ...], bool]:
 
 def reduce_(space: Space, op: Op) -> list[Form]:
     """ReduceMean, ReduceSum, ReduceMax, ReduceMin."""
-    form = _operand(space, op)
-    before = form.shape or ()
+    given = computed(op.input(0))
+    if given.shape is None:
+        raise UnfitError("unknown rank")
+    before = given.shape
     axes, keep = _reduced(op, len(before))
-    if op.op_type == "ReduceSum" or (op.op_type == "ReduceMean" and varies(form.const, axes)):
-        form = homogeneous(space, form)
-    fits = (
-        _rising(form, axes)
-        if op.op_type in ("ReduceMax", "ReduceMin")
-        else (not varies(form.coef, axes) and not varies(form.const, axes))
-    )
-    if not fits:
-        form = of_base(space.full(form), form.dtype)
+    count = _count(before, axes)
+    if op.op_type == "ReduceMean":
+        form = _operand(space, op, axes, "all")
+        form = _summed(form, axes, before, mean=True)
+    elif op.op_type == "ReduceSum":
+        form = _operand(space, op, axes, "all" if count is not None else "none")
+        form = _summed(form, axes, before, mean=False)
+    else:
+        form = _operand(space, op, axes, "fixed", signed=False)
     shape: Shape = tuple(
         1 if i in axes else dim for i, dim in enumerate(before) if keep or i not in axes
     )
@@ -91,18 +96,43 @@ def reduce_(space: Space, op: Op) -> list[Form]:
     def move(array: Array) -> Array:
         return array if keep else np.squeeze(array, axes)
 
-    key = (op.op_type, axes, keep)
-    return [rearranged(space, op, form, key, shape, move)]
+    return [rearranged(space, op, form, (op.op_type, axes, keep), shape, move)]
+
+
+def _count(shape: Shape, axes: tuple[int, ...]) -> int | None:
+    """How many elements are reduced to one, None if that is unknown."""
+    count = 1
+    for axis in axes:
+        dim = shape[axis]
+        if not isinstance(dim, int):
+            return None
+        count *= dim
+    return count
+
+
+def _summed(form: Form, axes: tuple[int, ...], shape: Shape, *, mean: bool) -> Form:
+    """The shift after a mean or sum over the axes."""
+
+    def over(array: Array) -> Array:
+        reduced = array
+        for axis in axes:
+            size, dim = array.shape[axis], shape[axis]
+            weight = 1.0 if mean else float(dim) if isinstance(dim, int) else 1.0
+            reduced = reduced.sum(axis=axis, keepdims=True) * (weight / size)
+        return np.asarray(reduced)
+
+    return replace(form, const=over(form.const), mag=over(form.mag), unit=over(form.unit))
 
 
 def cum_sum(space: Space, op: Op) -> list[Form]:
     """CumSum: a scale passes that is constant along the axis."""
-    axis = op.input(1)
-    form = homogeneous(space, _operand(space, op))
-    if not isinstance(axis, Const):
+    axis, given = op.input(1), computed(op.input(0))
+    if not isinstance(axis, Const) or given.shape is None:
         raise UnfitError("axis is computed")
-    along = axis.ints()[0] % len(form.shape or ())
-    if varies(form.coef, (along,)):
-        form = of_base(space.full(form), form.dtype)
-    key = (*_key(op), along)
-    return [replace(rearranged(space, op, form, key, op.shape(), lambda a: a))]
+    along = axis.ints()[0] % len(given.shape)
+    form = _operand(space, op, (along,), "none")
+    return [
+        rearranged(
+            space, op, form, (*_key(op), along), op.shape_of_rank(len(form.coef.shape)), lambda a: a
+        )
+    ]

@@ -7,8 +7,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Form, UnfitError, of_base, varies
+from bnfold.verify.proof.forms import Form, UnfitError, of_base
 from bnfold.verify.proof.kernels import Kernel
+from bnfold.verify.proof.normal_forms import passing
 from bnfold.verify.proof.rounding import EXACT, Array, Grain
 from bnfold.verify.proof.rules_linear import operand, weight
 from bnfold.verify.proof.rules_nonlinear import operand_key
@@ -23,10 +24,7 @@ def recurrent(space: Space, op: Op) -> list[Form]:
     x, weights = operand(space, op.input(0)), weight(op.input(1))
     if len(x.coef.shape) != 3 or weights.value.ndim != 3:
         raise UnfitError("not a sequence")
-    if varies(x.coef, (0, 1)) or varies(x.const, (0, 1)):
-        x = of_base(space.full(x), x.dtype)
-    if x.base is None:
-        raise UnfitError("constant operand")
+    x = passing(space, x, (0, 1))
     kernel = Kernel(weights.value, 2, x.coef, weights.grain)
     total, mag, unit = kernel.weigh(x.const, x.mag, x.unit)
     outer = weights.shape[:2]
@@ -44,7 +42,7 @@ def recurrent(space: Space, op: Op) -> list[Form]:
         op.op_type,
         op.since,
         op.attribute_key,
-        x.base.id,
+        x.base.id if x.base is not None and kernel.live.any() else -1,
         operand_key(space, recurrence),
         others,
     )

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bnfold.verify.proof.constants import Const, digest, of_tensor
-from bnfold.verify.proof.forms import Form, Shape
+from bnfold.verify.proof.forms import Form, Shape, merged
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,12 @@ class Source:
             if self.overridable or (self.model.ir_version or 0) < 4
             else {id(value) for value in graph.inputs}
         )
-        return {
-            value: of_tensor(value.const_value)
-            for value in graph.initializers.values()
-            if value.const_value is not None and id(value) not in given
-        }
+        found = {}
+        for value in graph.initializers.values():
+            if value.const_value is not None and id(value) not in given:
+                with contextlib.suppress(OSError):  # external data that is not there
+                    found[value] = of_tensor(value.const_value)
+        return found
 
 
 @dataclass(eq=False)
@@ -107,6 +108,17 @@ class Op:
     def shape(self, index: int = 0) -> Shape | None:
         """Inferred dims of an output."""
         return shape_of(self.node.outputs[index])
+
+    def shape_as(self, known: Shape | None, index: int = 0) -> Shape | None:
+        """Inferred dims of an output, completed by what is known of them otherwise."""
+        inferred = self.shape(index)
+        if inferred is None or known is None or len(inferred) != len(known):
+            return known if known is not None else inferred
+        return merged(inferred, known)
+
+    def shape_of_rank(self, rank: int, index: int = 0) -> Shape:
+        """Inferred dims of an output that surely has so many."""
+        return self.shape_as((None,) * rank, index) or (None,) * rank
 
     def dtype(self, index: int = 0) -> ir.DataType | None:
         """Inferred element type of an output."""

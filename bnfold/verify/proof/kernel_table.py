@@ -1,0 +1,239 @@
+"""Constant kernels by the shared value that they act on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bnfold.verify.proof.base_table import BaseTable
+from bnfold.verify.proof.forms import Base, Form, Shape, Trace, align
+from bnfold.verify.proof.kernels import Kernel, Match, compare, compare_affine
+from bnfold.verify.proof.rounding import EXACT, Array, Grain
+
+#: Scales of one kernel's results that are remembered from the original.
+MAX_SIGHTINGS = 24
+
+#: Brings one number per kernel row to the axes of the result.
+Place = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+@dataclass(eq=False)
+class Entry:
+    """A constant kernel of the original acting on a shared value.
+
+    Attributes:
+        number: running number.
+        first: number of its first row.
+        kernel: the constants.
+        base: the product.
+        op: name of the op.
+        via: names of the affine ops before it, since the last shared value.
+        scales: factors that the original puts on the product later on.
+    """
+
+    number: int
+    first: int
+    kernel: Kernel
+    base: Base
+    op: str
+    via: frozenset[str]
+    scales: list[tuple[Trace, Array]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class KernelHit:
+    """A kernel of the folded model was found to be a multiple of one of the original's.
+
+    Attributes:
+        op: the folded model's op.
+        entry: the original's kernel.
+        match: factors, and the worst element.
+        removed: the original's affine ops before it that the folded model lacks.
+    """
+
+    op: str
+    entry: Entry
+    match: Match
+    removed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class TableHit:
+    """A constant table as an affine function of a shared one, per row of the kernel.
+
+    Attributes:
+        base: the shared table's entries.
+        ratio, shift: the affine function.
+        mag, unit, grain: of the shift, as in `Form`.
+    """
+
+    base: Base
+    ratio: Array
+    shift: Array
+    mag: Array
+    unit: Array
+    grain: Grain
+
+
+class KernelTable(BaseTable):
+    """The original's kernels, and which of them the folded model's are multiples of.
+
+    Attributes:
+        hits: kernels of the folded model that were found.
+        misses: kernels that were taken for the likeliest one, though they do not fit it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hits: list[KernelHit] = []
+        self.misses: list[KernelHit] = []
+        self._rows = 0
+        self._kernels: dict[Hashable, list[Entry]] = defaultdict(list)
+        self._entries: list[Entry] = []
+
+    def contract(
+        self,
+        key: Hashable,
+        kernel: Kernel,
+        shape: Shape | None,
+        dtype: ir.DataType | None,
+        place: Place,
+        *,
+        via: frozenset[str] = frozenset(),
+        unit_factor: bool = False,
+    ) -> tuple[Base, Array]:
+        """The base that a kernel's product is a multiple of, and the factor of each row.
+
+        Args:
+            key: the operand's base, the geometry, the op.
+            kernel: the constants.
+            shape, dtype: of the product.
+            place: brings one number per row to the product's axes.
+            via: names of the affine ops before it.
+            unit_factor: only a factor of 1 will do (the op is not linear in its kernel).
+        """
+        found = self._find(self._kernels[key], kernel, unit_factor)
+        if found is not None:
+            entry, match = found
+            if self.folded:
+                self.hits.append(KernelHit(self.op, entry, match, entry.via - via))
+            return entry.base, place(match.ratio)
+        if self.folded and self.lenient:
+            likely = self._likeliest(self._kernels[key], kernel, unit_factor)
+            if likely is not None:
+                entry, match = likely
+                self.misses.append(KernelHit(self.op, entry, match, entry.via - via))
+                return entry.base, place(match.ratio)
+        return self._enter(key, kernel, shape, dtype, place, via), place(kernel.live)
+
+    def _likeliest(
+        self, bucket: Sequence[Entry], kernel: Kernel, unit_factor: bool
+    ) -> tuple[Entry, Match] | None:
+        taken = {id(hit.entry) for hit in self.hits}
+        free = [e for e in bucket if e.op == self.op or (id(e) not in taken and len(bucket) == 1)]
+        for entry in free:
+            match = self.match(entry, kernel, unit_factor, robust=True)
+            if match is not None and np.isfinite(match.ratio).all():
+                return entry, match
+        return None
+
+    def _enter(
+        self,
+        key: Hashable,
+        kernel: Kernel,
+        shape: Shape | None,
+        dtype: ir.DataType | None,
+        place: Place,
+        via: frozenset[str] = frozenset(),
+    ) -> Base:
+        """A new entry of the kernel table; its base remembers which row makes which element."""
+        rows = place(np.arange(self._rows, self._rows + kernel.rows))
+        trace = Trace(rows.astype(np.int64), np.ones((1,) * rows.ndim), (len(self._entries),))
+        base = self.make(shape, dtype, [trace])
+        entry = Entry(len(self._entries), self._rows, kernel, base, self.op, via)
+        self._entries.append(entry)
+        self._kernels[key].append(entry)
+        self._rows += kernel.rows
+        return base
+
+    def look_up(
+        self,
+        key: Hashable,
+        kernel: Kernel,
+        shape: Shape | None,
+        dtype: ir.DataType | None,
+        place: Place,
+    ) -> TableHit:
+        """The base that a table's entries are an affine function of."""
+        none = np.zeros(kernel.rows)
+        named = sorted(self._kernels[key], key=lambda entry: entry.op != self.op)
+        for entry in named:
+            if not self.folded and not entry.kernel.same_as(kernel):
+                continue
+            found = compare_affine(entry.kernel, kernel, self._candidates(entry))
+            if found.match.ulps > kernel.grain.limit:
+                continue
+            if self.folded:
+                self.hits.append(KernelHit(self.op, entry, found.match, frozenset()))
+            unit = none if found.match.identical else kernel.grain.spacing(found.size)
+            grain = EXACT if found.match.identical else kernel.grain
+            mag = np.abs(found.shift) + (0 if found.match.identical else found.size)
+            return TableHit(entry.base, found.match.ratio, found.shift, mag, unit, grain)
+        base = self._enter(key, kernel, shape, dtype, place)
+        return TableHit(base, np.ones(kernel.rows), none, none, none, EXACT)
+
+    def _find(
+        self, bucket: Sequence[Entry], kernel: Kernel, unit_factor: bool
+    ) -> tuple[Entry, Match] | None:
+        named = sorted(bucket, key=lambda entry: entry.op != self.op)
+        for entry in named:
+            if entry.kernel.same_as(kernel):
+                return entry, Match(entry.kernel.live, 0.0, identical=True)
+        if not self.folded:
+            return None
+        for entry in named:
+            match = self.match(entry, kernel, unit_factor)
+            if match is not None and match.ulps <= kernel.grain.limit:
+                return entry, match
+        return None
+
+    def match(
+        self, entry: Entry, kernel: Kernel, unit_factor: bool, robust: bool = False
+    ) -> Match | None:
+        """Compare a kernel with the original's; None if they have no common shape."""
+        if entry.kernel.rows != kernel.rows or entry.kernel.columns != kernel.columns:
+            return None
+        if unit_factor:
+            return compare(entry.kernel, kernel, np.ones((1, kernel.rows)), forced=True)
+        return compare(entry.kernel, kernel, self._candidates(entry), robust=robust)
+
+    def _candidates(self, entry: Entry) -> Array:
+        found = [np.ones(entry.kernel.rows)]
+        for trace, coef in entry.scales:
+            rank = max(trace.rows.ndim, coef.ndim)
+            rows, scale = np.broadcast_arrays(
+                align(trace.rows, rank), align(coef, rank) * align(trace.ratio, rank)
+            )
+            index = rows.ravel() - entry.first
+            inside = (index >= 0) & (index < entry.kernel.rows)
+            row = np.full(entry.kernel.rows, np.nan)
+            row[index[inside].astype(np.int64)] = scale.ravel()[inside]
+            found.append(row)
+        return np.stack(found)
+
+    def note(self, form: Form) -> None:
+        """Remember a scale that the original puts on a kernel's product."""
+        if self.folded or form.base is None:
+            return
+        for trace in form.base.traces:
+            for number in trace.kernels:
+                scales = self._entries[number].scales
+                known = any(t is trace and c is form.coef for t, c in scales)
+                if len(scales) < MAX_SIGHTINGS and not known:
+                    scales.append((trace, form.coef))
