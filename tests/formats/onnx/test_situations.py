@@ -47,6 +47,7 @@ def test_situation(row: Case) -> None:
     assert left_in(folded) == row.left
     assert set(row.why) <= reasons(result.kept)
     assert bool(result.kept) == bool(row.why)
+    assert all(kept.refusals for kept in result.kept)
     assert_well_formed(proto, folded)
     assert_preserved(proto, folded)
     assert_settled(proto, folded, row.options)

@@ -39,6 +39,7 @@ def _gemms() -> list[Case]:
                 W=(3, 3),
                 a=Norm(3),
                 **weights,
+                family="Gemm with every transA, transB, alpha, beta and shape of C",
             )
         )
     return rows
@@ -148,6 +149,7 @@ ROWS = [
             W=(3, 4, *(2,) * rank),
             b=(3,),
             a=Norm(3),
+            family="Conv 1-D, 2-D, 3-D",
         )
         for rank in (1, 2, 3)
     ),

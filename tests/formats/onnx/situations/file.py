@@ -68,6 +68,7 @@ ROWS: list[Case] = [
             opset=opset,
             ir_version=_ir_version(opset),
             reference=opset >= 15,
+            family=f"opset 7 to {_NEWEST}",
             listed=("*",) if opset < 9 else (),
         )
         for opset in range(7, _NEWEST + 1)

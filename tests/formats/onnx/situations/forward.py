@@ -22,6 +22,7 @@ ROWS: list[Case] = [
             s=(3, 1) if a else (3,),
             t=(3, 1) if a else (3,),
             **weights,
+            family="into Gemm with every transA, transB, alpha, beta and shape of C",
         )
         for a in (0, 1)
         for b in (0, 1)
@@ -104,6 +105,7 @@ ROWS: list[Case] = [
             W=(3, 4, *(2,) * rank),
             b=(3,),
             a=Norm(4),
+            family="into Conv 1-D, 2-D, 3-D without padding",
         )
         for rank in (1, 2, 3)
     ),
@@ -215,6 +217,7 @@ ROWS: list[Case] = [
             t=(5,),
             **({"b": (d, gates * 6)} if bias else {}),
             reference=False,
+            family="into LSTM, GRU, RNN, forward, reverse and bidirectional, with and without bias",
         )
         for op, gates, outputs in (("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1))
         for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2))

@@ -32,6 +32,7 @@ class Case:
         reference: False where ONNX's reference gets an op wrong or does not know it.
         runs: False for models that are valid but that no runtime can run.
         valid: False where onnx.checker rejects the original already.
+        family: what rows are that differ in details only, for the documentation.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Case:
     reference: bool = True
     runs: bool = True
     valid: bool = True
+    family: str = ""
 
     def build(self, dtype: str, seed: int = 0) -> ModelProto:
         """The model in a floating type."""
@@ -72,7 +74,7 @@ class Case:
 
 _SETTINGS = frozenset({"opset", "ir_version", "imports", "functions", "listed"})
 _FIELDS = frozenset(
-    {"dtype", "change", "feeds", "options", "expected", "reference", "runs", "valid"}
+    {"dtype", "change", "feeds", "options", "expected", "reference", "runs", "valid", "family"}
 )
 
 
