@@ -10,7 +10,7 @@ import click
 
 from bnfold.cli import options as opt
 from bnfold.cli.group import DefaultGroup, suggestion
-from bnfold.cli.output import Output, set_up_logging
+from bnfold.cli.output import Output, logging_to_stderr
 
 _EXAMPLES = """\b
 Examples:
@@ -251,5 +251,5 @@ def check_onnx_target(target: Path, *, force: bool) -> None:
 def _output(rest: dict[str, Any], *, force: bool = False) -> Output:
     names = [field.name for field in dataclasses.fields(Output) if field.name != "force"]
     output = Output(**{name: rest.pop(name) for name in names}, force=force)
-    set_up_logging(output.verbose)
+    click.get_current_context().with_resource(logging_to_stderr(output.verbose))
     return output

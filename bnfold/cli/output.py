@@ -96,14 +96,22 @@ def _dumb() -> bool:
     return os.environ.get("TERM") == "dumb"
 
 
-def set_up_logging(verbose: int) -> None:
+@contextmanager
+def logging_to_stderr(verbose: int) -> Iterator[None]:
     """Send log lines and Python's warnings to stderr, as far as they were asked for."""
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    for name in ("bnfold", "py.warnings"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
+    loggers = [logging.getLogger(name) for name in ("bnfold", "py.warnings")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
-        logger.propagate = False
     logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, (handlers, old_level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(old_level)

@@ -189,6 +189,7 @@ def _paint(lines: list[_Line], width: int, color: bool) -> str:
         width=max(width, *(len(text) for text, _ in wrapped)),
         highlight=False,
         legacy_windows=False,
+        no_color=False,  # the caller has decided, whatever the environment says
     )
     for text, style in wrapped:
         console.print(Text(text, style=style), soft_wrap=True)

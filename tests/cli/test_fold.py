@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -148,6 +149,13 @@ def test_verbose_tells_more(bnfold: Bnfold, stuck: Path) -> None:
     assert "onnxruntime 1" not in brief.out
     assert "onnxruntime 1" in full.out
     assert "reading" in full.err
+
+
+def test_a_run_leaves_the_logging_of_the_process_alone(bnfold: Bnfold, stuck: Path) -> None:
+    loggers = [logging.getLogger(name) for name in ("bnfold", "py.warnings")]
+    before = [(item.handlers, item.level, item.propagate) for item in loggers]
+    assert bnfold("inspect", stuck, "-v").code == 0
+    assert [(item.handlers, item.level, item.propagate) for item in loggers] == before
 
 
 def test_inputs_of_the_user_are_used(

@@ -20,7 +20,7 @@ def on_terminal(arguments: list[str], **environment: str) -> str:
         stdin=subprocess.DEVNULL,
         stdout=side,
         stderr=side,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "72", **environment},
+        env={**os.environ, "NO_COLOR": "", "TERM": "xterm", "COLUMNS": "72", **environment},
     )
     os.close(side)
     written = b""

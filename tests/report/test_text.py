@@ -75,7 +75,11 @@ def test_a_long_name_is_neither_cut_nor_allowed_to_widen_the_column() -> None:
     assert "  batch_normalization   784 ch  forward into net/dense/MatMul" in lines
 
 
-def test_colours_only_on_request_and_the_words_stay_the_same() -> None:
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_only_on_request_and_the_words_stay_the_same(
+    monkeypatch: pytest.MonkeyPatch, no_color: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
     report = samples.fold_report()
     plain, coloured = render_text(report), render_text(report, color=True)
     assert "\x1b" not in plain
