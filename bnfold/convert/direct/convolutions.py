@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from bnfold.convert.direct.activations import activate
 from bnfold.convert.direct.layout import value
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Form, Tensor, channels_first, permuted, plain
+from bnfold.formats.keras.geometry import (
+    Window,
+    spatial_count,
+    transposed_axis,
+    transposed_result,
+    tuple_of,
+    window_of,
+)
 from bnfold.formats.keras.graph import AnyArray
 
 
@@ -40,93 +46,19 @@ def channels_of(site: Site, shape: Sequence[Dim]) -> Dim:
     return shape[1] if is_channels_first(site) else shape[-1]
 
 
-def tuple_of(value: Any, count: int) -> tuple[int, ...]:
-    """A config's number or list as ``count`` numbers."""
-    if isinstance(value, (list, tuple)):
-        numbers = tuple(int(item) for item in value)
-        return numbers if len(numbers) == count else numbers * count
-    return (int(value),) * count
+def _window(site: Site, count: int) -> Window:
+    window = window_of(site.config, count)
+    if window.padding not in ("valid", "same", "causal"):
+        raise site.unsupported(f"has the padding {window.padding!r}")
+    return window
 
 
-@dataclass(frozen=True)
-class Window:
-    """How a kernel moves over space.
-
-    Attributes:
-        kernel, strides, dilations: one each per spatial axis.
-        padding: "valid", "same" or "causal".
-    """
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    padding: str
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """Sizes of the dilated kernel."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
-
-    def pads(self, space: Sequence[Dim]) -> list[tuple[int, int]] | None:
-        """Padding of each axis; None where it depends on sizes that are free."""
-        found = []
-        for dim, reach, stride in zip(space, self.reach, self.strides, strict=True):
-            if self.padding == "valid":
-                found.append((0, 0))
-            elif self.padding == "causal":
-                found.append((reach - 1, 0))
-            else:
-                if isinstance(dim, int):
-                    total = max((-(-dim // stride) - 1) * stride + reach - dim, 0)
-                elif stride == 1:
-                    total = reach - 1
-                else:
-                    return None
-                found.append((total // 2, total - total // 2))
-        return found
-
-    def result(self, site: Site, space: Sequence[Dim]) -> tuple[Dim, ...]:
-        """Sizes of the result."""
-        sizes: list[Dim] = []
-        for dim, reach, stride in zip(space, self.reach, self.strides, strict=True):
-            if isinstance(dim, int):
-                extra = 0 if self.padding == "valid" else reach - 1
-                sizes.append(
-                    -(-dim // stride)
-                    if self.padding == "same"
-                    else (dim + extra - reach) // stride + 1
-                )
-            elif (stride == 1 and self.padding != "valid") or (stride == 1 and reach == 1):
-                sizes.append(dim)
-            else:
-                sizes.append(site.emitter.fresh_dim())
-        if any(isinstance(size, int) and size < 1 for size in sizes):
-            raise site.unsupported("has a kernel larger than its input")
-        return tuple(sizes)
-
-    def attributes(self, space: Sequence[Dim]) -> dict[str, Any]:
-        """ONNX attributes for strides and padding (dilations are the caller's)."""
-        pads = self.pads(space)
-        found: dict[str, Any] = {"strides": list(self.strides)}
-        if pads is None:
-            found["auto_pad"] = "SAME_UPPER"
-        elif any(pad != (0, 0) for pad in pads):
-            found["pads"] = [before for before, _ in pads] + [after for _, after in pads]
-        return found
-
-
-def window_of(site: Site, count: int) -> Window:
-    """The window of a convolution's config."""
-    config = site.config
-    padding = str(config.get("padding", "valid")).lower()
-    if padding not in ("valid", "same", "causal"):
-        raise site.unsupported(f"has the padding {padding!r}")
-    return Window(
-        tuple_of(config["kernel_size"], count),
-        tuple_of(config.get("strides", 1), count),
-        tuple_of(config.get("dilation_rate", 1), count),
-        padding,
-    )
+def result_of(site: Site, window: Window, space: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Sizes of what a window makes of ``space``."""
+    sizes = window.result(space, site.emitter.fresh_dim)
+    if any(isinstance(size, int) and size < 1 for size in sizes):
+        raise site.unsupported("has a kernel larger than its input")
+    return sizes
 
 
 def _image(site: Site, count: int) -> tuple[Tensor, int]:
@@ -152,7 +84,7 @@ def _convolve(
     """ONNX Conv with a kernel [out, in / group, *space]."""
     form = spatial_form(site, x.rank)
     space = space_of(site, x.shape)
-    shape = keras_shape(site, x.shape[0], kernel.shape[0], window.result(site, space))
+    shape = keras_shape(site, x.shape[0], kernel.shape[0], result_of(site, window, space))
     operands = [value(site, x, form), site.constant(kernel, names[0])]
     if bias is not None:
         operands.append(site.constant(bias, names[1]))
@@ -175,9 +107,9 @@ def _bias(site: Site, count: int) -> AnyArray | None:
 
 def conv(site: Site) -> Tensor:
     """Conv1D, Conv2D, Conv3D: kernel [*space, in / groups, filters]."""
-    count = len(_kernel_size(site))
+    count = spatial_count(site.layer.class_name)
     x, channels = _image(site, count)
-    window = window_of(site, count)
+    window = _window(site, count)
     groups, filters = int(site.config.get("groups") or 1), int(site.config["filters"])
     if channels % groups:
         raise site.unsupported(f"has {groups} groups for {channels} channels")
@@ -187,17 +119,11 @@ def conv(site: Site) -> Tensor:
     return activate(site, y, site.config.get("activation"))
 
 
-def _kernel_size(site: Site) -> tuple[int, ...]:
-    digits = {"1D": 1, "2D": 2, "3D": 3}
-    count = next(n for text, n in digits.items() if text in site.layer.class_name)
-    return tuple_of(site.config["kernel_size"], count)
-
-
 def depthwise(site: Site) -> Tensor:
     """DepthwiseConv1D/2D: kernel [*space, in, multiplier]."""
-    count = len(_kernel_size(site))
+    count = spatial_count(site.layer.class_name)
     x, channels = _image(site, count)
-    window = window_of(site, count)
+    window = _window(site, count)
     multiplier = int(site.config.get("depth_multiplier", 1))
     kernel = site.weight("kernel", (*window.kernel, channels, multiplier))
     moved = _depthwise_kernel(kernel)
@@ -215,9 +141,9 @@ def _depthwise_kernel(kernel: AnyArray) -> AnyArray:
 
 def separable(site: Site) -> Tensor:
     """SeparableConv1D/2D: a depthwise and a pointwise convolution."""
-    count = len(_kernel_size(site))
+    count = spatial_count(site.layer.class_name)
     x, channels = _image(site, count)
-    window = window_of(site, count)
+    window = _window(site, count)
     multiplier = int(site.config.get("depth_multiplier", 1))
     filters = int(site.config["filters"])
     deep = site.weight("depthwise_kernel", (*window.kernel, channels, multiplier))
@@ -241,24 +167,20 @@ def separable(site: Site) -> Tensor:
 
 def transposed(site: Site) -> Tensor:
     """Conv1D/2D/3DTranspose: kernel [*space, filters, in]."""
-    count = len(_kernel_size(site))
+    count = spatial_count(site.layer.class_name)
     x, channels = _image(site, count)
-    window = window_of(site, count)
+    window = _window(site, count)
     filters = int(site.config["filters"])
     extra = site.config.get("output_padding")
     outs = None if extra is None else tuple_of(extra, count)
     kernel = site.weight("kernel", (*window.kernel, filters, channels))
     space = space_of(site, x.shape)
+    if window.padding == "causal":
+        raise site.unsupported("is a causal transposed convolution")
     rows = [
-        _transposed_axis(site, window, axis, None if outs is None else outs[axis])
-        for axis in range(count)
+        transposed_axis(window, axis, None if outs is None else outs[axis]) for axis in range(count)
     ]
-    sizes: list[Dim] = [
-        (dim - 1) * window.strides[axis] + window.reach[axis] - before - after + more
-        if isinstance(dim, int)
-        else site.emitter.fresh_dim()
-        for axis, (dim, (before, after, more)) in enumerate(zip(space, rows, strict=True))
-    ]
+    sizes = transposed_result(window, space, rows, site.emitter.fresh_dim)
     shape = keras_shape(site, x.shape[0], filters, sizes)
     form = spatial_form(site, x.rank)
     operands = [
@@ -282,24 +204,3 @@ def transposed(site: Site) -> Tensor:
     )
     y = Tensor(shape, x.dtype, {form: made})
     return activate(site, y, site.config.get("activation"))
-
-
-def _transposed_axis(
-    site: Site, window: Window, axis: int, output_padding: int | None
-) -> tuple[int, int, int]:
-    """Padding before and after and output padding of one axis, as TensorFlow cuts the result.
-
-    The transpose of a convolution with padding "same" cuts off what that padding had added; the
-    size of the result is then ``stride * size``, or, with an output padding,
-    ``(size - 1) * stride + kernel - 2 * (kernel // 2) + output_padding``.
-    """
-    stride, reach = window.strides[axis], window.reach[axis]
-    if window.padding == "causal":
-        raise site.unsupported("is a causal transposed convolution")
-    same = window.padding == "same"
-    if output_padding is None:
-        surplus = reach - stride
-    else:
-        surplus = 2 * (reach // 2) - output_padding if same else -output_padding
-    cut = max(surplus, 0) if same else 0
-    return cut // 2, cut - cut // 2, max(-surplus, 0)

@@ -11,15 +11,10 @@ from bnfold.convert.direct.layout import constant, reshape, value
 from bnfold.convert.direct.ops import cast, elementwise, reduce, scalar, scale_shift, unary
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Form, Shape, Tensor, permuted, plain, size
+from bnfold.formats.keras.geometry import axes_of
 from bnfold.formats.keras.graph import AnyArray
 
 _SMALL = ("float16", "bfloat16")
-
-
-def axes_of(axis: Any, rank: int) -> list[int]:
-    """A config's axis or list of axes, counted from 0."""
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    return [int(one) % rank for one in axes]
 
 
 def in_float32(site: Site, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

@@ -33,9 +33,9 @@ from bnfold.convert.direct.ops import (
     split,
     unary,
 )
-from bnfold.convert.direct.shaping import filled
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Tensor, plain
+from bnfold.formats.keras.geometry import fill_reshape
 from bnfold.formats.keras.graph import float_dtype
 
 Options = Mapping[str, Any]
@@ -232,8 +232,8 @@ def _reshape(site: Site, args: list[Any], options: Options) -> Tensor:
         same = len(inner) == x.rank - 1 and int(np.prod(inner)) == int(np.prod(rest))
         return reshape(site, x, (batch if same else site.emitter.fresh_dim(), *rest))
     if sizes[0] == batch:
-        return reshape(site, x, (batch, *filled(site, x.shape[1:], rest)))
-    return reshape(site, x, filled(site, x.shape, sizes))
+        return reshape(site, x, (batch, *fill_reshape(x.shape[1:], rest, site.emitter.fresh_dim)))
+    return reshape(site, x, fill_reshape(x.shape, sizes, site.emitter.fresh_dim))
 
 
 def _transpose(site: Site, args: list[Any], options: Options) -> Tensor:

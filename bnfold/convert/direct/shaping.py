@@ -8,25 +8,24 @@ from typing import Any
 import numpy as np
 
 from bnfold.convert.direct.convolutions import (
-    Window,
     channels_of,
     is_channels_first,
     keras_shape,
+    result_of,
     space_of,
     spatial_form,
-    tuple_of,
 )
 from bnfold.convert.direct.layout import flatten, reshape, transpose, unsqueeze, value
 from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices
 from bnfold.convert.direct.site import Site
-from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain, size
-
-_DIMENSIONS = {"1D": 1, "2D": 2, "3D": 3}
-
-
-def dimensions(site: Site) -> int:
-    """How many spatial axes the layer's class speaks of."""
-    return next(n for text, n in _DIMENSIONS.items() if text in site.layer.class_name)
+from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain
+from bnfold.formats.keras.geometry import (
+    fill_reshape,
+    pairs_of,
+    pool_window_of,
+    spatial_count,
+    tuple_of,
+)
 
 
 def identity(site: Site) -> Tensor:
@@ -56,23 +55,9 @@ def reshape_layer(site: Site) -> Tensor:
     """Reshape; one size may be -1."""
     x = site.input
     target = [-1 if one is None else int(one) for one in site.config["target_shape"]]
-    return reshape(site, x, (x.shape[0], *filled(site, x.shape[1:], target)))
-
-
-def filled(site: Site, shape: Sequence[Dim], target: Sequence[int]) -> tuple[Dim, ...]:
-    """The target of a reshape with its -1 replaced by what is left, a name where that is free."""
-    if -1 not in target:
-        return tuple(target)
-    total = size(shape)
-    rest = int(np.prod([one for one in target if one != -1], dtype=np.int64))
-    if total is not None and rest:
-        missing: Dim = total // rest
-    else:
-        free = [one for one in shape if not isinstance(one, int)]
-        known = int(np.prod([one for one in shape if isinstance(one, int)], dtype=np.int64))
-        same = len(free) == 1 and known == rest
-        missing = free[0] if same else site.emitter.fresh_dim()
-    return tuple(missing if one == -1 else one for one in target)
+    return reshape(
+        site, x, (x.shape[0], *fill_reshape(x.shape[1:], target, site.emitter.fresh_dim))
+    )
 
 
 def permute_layer(site: Site) -> Tensor:
@@ -100,28 +85,20 @@ def pooling(op: str) -> Callable[[Site], Tensor]:
 
     def emit(site: Site) -> Tensor:
         x = site.input
-        count = dimensions(site)
-        config = site.config
-        kernel = tuple_of(config["pool_size"], count)
-        strides = config.get("strides")
-        window = Window(
-            kernel,
-            kernel if strides is None else tuple_of(strides, count),
-            (1,) * count,
-            str(config.get("padding", "valid")).lower(),
-        )
+        count = spatial_count(site.layer.class_name)
+        window = pool_window_of(site.config, count)
         if x.rank != count + 2 or window.padding not in ("valid", "same"):
             raise site.unsupported("pools in a way that has no rule")
         form = spatial_form(site, x.rank)
         space = space_of(site, x.shape)
         shape = keras_shape(
-            site, x.shape[0], channels_of(site, x.shape), window.result(site, space)
+            site, x.shape[0], channels_of(site, x.shape), result_of(site, window, space)
         )
         made = site.node(
             op,
             [value(site, x, form)],
             (x.dtype, permuted(shape, form)),
-            kernel_shape=list(kernel),
+            kernel_shape=list(window.kernel),
             **window.attributes(space),
         )
         return Tensor(shape, x.dtype, {form: made})
@@ -134,7 +111,7 @@ def global_pooling(op: str, reduction: str) -> Callable[[Site], Tensor]:
 
     def emit(site: Site) -> Tensor:
         x = site.input
-        count = dimensions(site)
+        count = spatial_count(site.layer.class_name)
         if x.rank != count + 2:
             raise site.unsupported(f"is given a value with {x.rank} axes")
         mask = site.mask(x) if reduction == "ReduceMean" and count == 1 else None
@@ -165,18 +142,6 @@ def _masked_mean(site: Site, x: Tensor, mask: Tensor) -> Tensor:
     return elementwise(site, "Div", total, reduce(site, "ReduceSum", factor, [1], keep))
 
 
-def pairs_of(stated: Any, count: int) -> list[tuple[int, int]]:
-    """Amounts before and after each axis, from the forms that Keras allows."""
-    if isinstance(stated, int):
-        return [(stated, stated)] * count
-    if count == 1 and all(isinstance(one, int) for one in stated):
-        return [(int(stated[0]), int(stated[1]))]
-    return [
-        (int(one), int(one)) if isinstance(one, int) else (int(one[0]), int(one[1]))
-        for one in stated
-    ]
-
-
 def _spatial_axes(site: Site, rank: int) -> list[int]:
     return list(range(2, rank)) if is_channels_first(site) else list(range(1, rank - 1))
 
@@ -185,7 +150,7 @@ def zero_padding(site: Site) -> Tensor:
     """ZeroPadding1D/2D/3D."""
     x = site.input
     amounts = [(0, 0)] * x.rank
-    stated = pairs_of(site.config["padding"], dimensions(site))
+    stated = pairs_of(site.config["padding"], spatial_count(site.layer.class_name))
     for axis, amount in zip(_spatial_axes(site, x.rank), stated, strict=True):
         amounts[axis] = amount
     return pad(site, x, amounts)
@@ -194,7 +159,7 @@ def zero_padding(site: Site) -> Tensor:
 def cropping(site: Site) -> Tensor:
     """Cropping1D/2D/3D."""
     x = site.input
-    stated = pairs_of(site.config["cropping"], dimensions(site))
+    stated = pairs_of(site.config["cropping"], spatial_count(site.layer.class_name))
     cuts: dict[int, tuple[int | None, int | None, int]] = {}
     for axis, (before, after) in zip(_spatial_axes(site, x.rank), stated, strict=True):
         cuts[axis] = (before or None, -after if after else None, 1)
@@ -207,7 +172,7 @@ _CUBIC = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
 def upsampling(site: Site) -> Tensor:
     """UpSampling1D/2D/3D: repetition, or interpolation between pixels' centres."""
     x = site.input
-    count = dimensions(site)
+    count = spatial_count(site.layer.class_name)
     factors = tuple_of(site.config["size"], count)
     space = [
         dim * factor if isinstance(dim, int) else site.emitter.fresh_dim()
