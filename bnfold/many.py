@@ -182,7 +182,10 @@ def _fold(job: _Job, started: float) -> Row:
     from bnfold import __version__, api
 
     output = Path(job.output)
-    key = _key(job, __version__)
+    try:
+        key = _key(job, __version__)
+    except OSError as error:
+        raise InputError(f"{job.source}: cannot be read: {error.strerror}") from error
     journal = output.parent / JOURNAL / f"{output.name}.json"
     known = _entry(journal) if job.resume else None
     ours = known is not None and output.exists() and known.get("written") == _digest(output)

@@ -92,6 +92,13 @@ def test_a_result_that_is_not_ours_is_not_replaced(models: list[Path], tmp_path:
     assert outcomes(rows) == [Outcome.FAILED]
 
 
+def test_a_missing_source_is_one_row(models: list[Path], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        rows = fold_many([tmp_path / "none.onnx", models[0]], tmp_path / "out", executor=pool)
+    assert outcomes(rows) == [Outcome.FAILED, Outcome.FOLDED]
+    assert rows[0].exit_code == 2 and "cannot be read" in rows[0].error
+
+
 def test_damaged_journal_is_no_obstacle(models: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     with ThreadPoolExecutor(1) as pool:
