@@ -125,7 +125,7 @@ class Reason(enum.Enum):
     ZERO_SCALE = (
         209,
         "zero-scale",
-        "A scale is zero, so the shift cannot be carried through the division by it.",
+        "A scale is zero where the op, or the way around it, needs its inverse.",
         "A channel with gamma = 0 is constant: prune it.",
     )
     NO_BIAS_SLOT = (

@@ -34,6 +34,8 @@ def check_sign(sign: Sign, affine: Affine) -> None:
         _refuse_scales(affine.scale < 0, "negative")
     elif sign is Sign.POSITIVE:
         _refuse_scales(affine.scale <= 0, "zero or negative")
+    elif sign is Sign.NOT_ZERO and (affine.scale == 0.0).any():
+        raise Blocked(Reason.ZERO_SCALE, f"{int((affine.scale == 0.0).sum())} scales are zero")
 
 
 def border_behind(value: float, affine: Affine) -> float:

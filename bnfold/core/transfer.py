@@ -43,6 +43,15 @@ class Source:
     axis: int = 1
 
 
+class Sign(enum.Enum):
+    """Which scales pass an op."""
+
+    ANY = "any"
+    NOT_NEGATIVE = "not negative"
+    POSITIVE = "positive"
+    NOT_ZERO = "not zero"
+
+
 class Rewrite(enum.Enum):
     """How an op that has no bias can be given one."""
 
@@ -82,6 +91,7 @@ class Contraction:
         x, w: operand indices of data and kernel.
         bias: where a shift goes; None if it cannot be added in the op.
         gain: factor on the product (Gemm's alpha).
+        sign: which factors the kernel takes.
         shift_blocked: why a shift on the data cannot become a bias (zero padding), if so.
         input_blocked: why nothing on the data passes (a layer normalization), if so.
         output_blocked: why nothing on the result can be absorbed (a recurrent layer), if so.
@@ -93,18 +103,11 @@ class Contraction:
     w: int = 1
     bias: Bias | None = None
     gain: float = 1.0
+    sign: Sign = Sign.ANY
     shift_blocked: Reason | None = None
     input_blocked: Reason | None = None
     output_blocked: Reason | None = None
     blocked_detail: str = ""
-
-
-class Sign(enum.Enum):
-    """Which scales pass an op."""
-
-    ANY = "any"
-    NOT_NEGATIVE = "not negative"
-    POSITIVE = "positive"
 
 
 @dataclass(frozen=True)

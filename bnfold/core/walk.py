@@ -310,6 +310,7 @@ class Walker:
 
         def into_kernel() -> None:
             with self._at(op, BACK):
+                check_sign(product.sign, wanted)
                 factor = product.labels.y_to_w(wanted.scale)
             self._scale_kernel(Use(number, product.w), factor, BACK)
 

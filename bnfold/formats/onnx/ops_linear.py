@@ -7,7 +7,7 @@ from dataclasses import replace
 from bnfold.core.diagnostics import Reason
 from bnfold.core.labels import Axes, Labels
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Bias, Contraction, Opaque, Rewrite, Transfer
+from bnfold.core.transfer import Bias, Contraction, Opaque, Rewrite, Sign, Transfer
 from bnfold.formats.onnx.rules import NodeView, rule
 
 _UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the kernel's shape is not known")
@@ -210,4 +210,7 @@ def dequantize(view: NodeView) -> Transfer:
     if scale and scale[0] == 1:
         w, named = ((),), ((),) * rank
     labels = Labels(named, w, named, sizes_of((w, scale)))
-    return Contraction(labels, blocked_detail="integers", input_blocked=Reason.QUANTIZED)
+    # Runtimes divide by the scale: onnxruntime, to quantize the bias of the Conv that reads it.
+    return Contraction(
+        labels, sign=Sign.NOT_ZERO, blocked_detail="integers", input_blocked=Reason.QUANTIZED
+    )

@@ -32,6 +32,7 @@ class Case:
         reference: False where ONNX's reference gets an op wrong or does not know it.
         runs: False for models that are valid but that no runtime can run.
         valid: False where onnx.checker rejects the original already.
+        step: the step of a quantized result, by which rounding may differ.
         family: what rows are that differ in details only, for the documentation.
     """
 
@@ -52,6 +53,7 @@ class Case:
     runs: bool = True
     valid: bool = True
     family: str = ""
+    step: float = 0.0
 
     def build(self, dtype: str, seed: int = 0) -> ModelProto:
         """The model in a floating type."""
@@ -74,7 +76,18 @@ class Case:
 
 _SETTINGS = frozenset({"opset", "ir_version", "imports", "functions", "listed"})
 _FIELDS = frozenset(
-    {"dtype", "change", "feeds", "options", "expected", "reference", "runs", "valid", "family"}
+    {
+        "dtype",
+        "change",
+        "feeds",
+        "options",
+        "expected",
+        "reference",
+        "runs",
+        "valid",
+        "family",
+        "step",
+    }
 )
 
 
