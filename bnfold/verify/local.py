@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bnfold.verify.bounds import CHANNEL_NOISE
 from bnfold.verify.codes import Fault
 from bnfold.verify.dataflow import UNIT_ROUNDOFF, rounding_of
-from bnfold.verify.evaluate import EvaluationError, Float64Model
+from bnfold.verify.evaluate import EvaluationError, Float64Model, Hook
 from bnfold.verify.inputs import Feed, rows_of
 from bnfold.verify.matching import EVALUATIONS, Matching, match_values
 from bnfold.verify.noise import Perturbed
@@ -134,23 +134,19 @@ _DEVIATIONS = 4.0
 
 
 def matters(ground: Ground, part: Part) -> bool:
-    """Whether putting the original's value behind the part mends the folded model's outputs.
+    """Whether putting the original part in the folded one's place mends the folded model's outputs.
 
     Two values can be equal within the noise by chance where the fold meant them to differ: a
-    channel that is multiplied by zero later, or a scale close to one. Then the mended outputs are
-    the same as before, or worse. With d the change of the outputs and e their error, the share of d
-    that is found in e is <d, e> / <d, d>: 1 for a fault, 0 where nothing was to be mended.
+    channel that is multiplied by zero later, or a scale close to one. Then the outputs stay as they
+    were, or become worse. With d the change of the outputs and e their error, the share of d that
+    is found in e is <d, e> / <d, d>: 1 for a fault, 0 where nothing was to be mended.
     """
     runners = ground.prepared.runners
     if runners.original is None or runners.stored is None:
         return True
-    before, after = part.output
-    right = _values(runners.original, {before}, ground.feed)[before]
     reference = runners.original.run(ground.feed)
     folded = runners.stored.run(ground.feed)
-    mended = runners.stored.run(
-        ground.feed, value=lambda name, array: right if name == after else array
-    )
+    mended = runners.stored.run(ground.feed, value=_replacing(part, ground.feed))
     found, power, left, count = 0.0, 0.0, 0.0, 0
     for name, value in reference.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
@@ -168,6 +164,22 @@ def matters(ground: Ground, part: Part) -> bool:
         return False
     deviation = np.sqrt(left / count / power)
     return bool(found / power > _FOUND + _DEVIATIONS * deviation)
+
+
+def _replacing(part: Part, feed: Feed) -> Hook:
+    """A hook that computes the part's output as the original does, from the folded model's data."""
+    names = {after: before for before, after in part.inputs}
+    seen: dict[str, Array] = {names[k]: np.asarray(v) for k, v in feed.items() if k in names}
+    region = Float64Model(part.original)
+
+    def value(name: str, array: Array) -> Array:
+        if name == part.output[1]:
+            return region.run(seen)[part.output[0]]
+        if name in names:
+            seen[names[name]] = array
+        return array
+
+    return value
 
 
 def _worst(

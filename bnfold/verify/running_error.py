@@ -109,20 +109,28 @@ def _pad(step: _Step) -> Array:
 
 
 def _contraction(length: Callable[[_Step], int]) -> Row:
-    """A product with a kernel: |W| error + gamma(n + 1) (|W| |x| + |b|)."""
+    """A product: |a| |b|' + |a|' |b| for errors ', and gamma(n + 2) (|a| |b| + |bias|)."""
 
     def row(step: _Step) -> Array:
         call = step.call
-        if any(e is not None for e in step.errors[1:]):
-            raise NoBoundError(f"{call.op_type} of two computed values")
-        sizes = [None if v is None else np.abs(v) for v in call.inputs]
-        bias = sizes[2:] if len(sizes) > 2 else []
-        no_bias = [None if b is None else np.zeros_like(b) for b in bias]
-        reach = np.abs(call.evaluate(step.error(), sizes[1], *no_bias)[0])
-        size = np.abs(call.evaluate(sizes[0], sizes[1], *no_bias)[0])
-        if any(b is not None for b in bias):
-            zero = np.zeros_like(step.value())
-            size = size + np.abs(call.evaluate(zero, sizes[1], *bias)[0])
+        a, b, a_error, b_error = (
+            *(np.abs(step.value(i)) for i in range(2)),
+            *(step.error(i) if step.errors[i] is not None else None for i in range(2)),
+        )
+        bias = [None if v is None else np.abs(v) for v in call.inputs[2:]]
+        no_bias = [None if v is None else np.zeros_like(v) for v in bias]
+
+        def product(left: Array, right: Array) -> Array:
+            return np.abs(np.asarray(call.evaluate(left, right, *no_bias)[0]))
+
+        size = product(a, b)
+        if any(v is not None for v in bias):
+            size = size + np.abs(call.evaluate(np.zeros_like(a), b, *bias)[0])
+        reach = np.zeros_like(size)
+        if a_error is not None:
+            reach = reach + product(a_error, b)
+        if b_error is not None:
+            reach = reach + product(a if a_error is None else a + a_error, b_error)
         return np.asarray(reach + gamma(length(step) + 2, step.u) * size)
 
     return row

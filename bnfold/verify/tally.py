@@ -22,7 +22,7 @@ class Spread:
     """Root mean square and maximum of a difference, over all elements seen.
 
     Attributes:
-        squares, count: sum of the squares, number of elements.
+        squares, count: sum of the squares in units of `largest`, number of elements.
         largest: the largest absolute difference.
         where: index of the largest within its array.
         feed: number of the feed that the largest came from.
@@ -37,7 +37,7 @@ class Spread:
     @property
     def rms(self) -> float:
         """Root mean square, 0 where nothing was seen."""
-        return math.sqrt(self.squares / self.count) if self.count else 0.0
+        return self.largest * math.sqrt(self.squares / self.count) if self.count else 0.0
 
     def add(self, difference: Array, feed: int) -> None:
         """Take in one array of differences, which must be finite."""
@@ -47,12 +47,13 @@ class Spread:
         at = int(size.argmax())
         top = float(size.flat[at])
         self.count += difference.size
-        # Scaled, so that squares of huge differences stay finite.
-        if top > 0:
-            self.squares += float(np.sum((size / top) ** 2)) * top * top
         if self.feed < 0 or top > self.largest:
+            if top > 0:
+                self.squares *= (self.largest / top) ** 2
             self.largest, self.feed = top, feed
             self.where = tuple(int(i) for i in np.unravel_index(at, difference.shape))
+        if self.largest > 0:
+            self.squares += float(np.sum((size / self.largest) ** 2))
 
 
 @dataclass
