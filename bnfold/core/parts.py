@@ -69,7 +69,11 @@ def _one_number(borders: Array, affine: Affine, value: float) -> float:
     if not alike.all():
         detail = f"the border of {value:g} would have to differ by channel"
         raise Blocked(Reason.PADDING_SHIFT, detail)
-    return value if abs(first - value) <= rounding else first
+    if first == value or abs(first - value) <= rounding:
+        return value
+    if not np.isfinite(first):
+        raise Blocked(Reason.PADDING_SHIFT, f"the border of {value:g} would become {first:g}")
+    return first
 
 
 def _refuse_scales(mask: NDArray[np.bool_], kind: str) -> None:

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Direction, Reason, Refusal
@@ -239,7 +237,7 @@ class Walker:
         new = changed(now, affine)
         if new == now:
             return
-        if use is None or not np.isfinite(new):
+        if use is None:
             raise Blocked(Reason.PADDING_SHIFT, f"the border of {now:g} cannot become {new:g}")
         self.state.edit(use, Affine.of(0.0, new))
 

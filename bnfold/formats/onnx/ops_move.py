@@ -260,7 +260,7 @@ def repeat(view: NodeView) -> Transfer:
         )
     )
     moves: list[Move] = [lead]
-    for axis, dim in enumerate(before, start=fresh):
+    for axis, dim in enumerate((*(1,) * fresh, *before)):
         new = after[axis]
         if dim == new and dim is not None:
             continue
