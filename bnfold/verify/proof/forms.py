@@ -74,7 +74,8 @@ class Form:
         coef, const: float64, rank of the value (0-d when the rank is unknown).
         mag: sum of the absolute terms that const came from, as large as const or larger.
         unit: how far const may be off if every constant in it was rounded by one ulp.
-        grain: coarsest type of the constants that coef came from.
+        scale_unit: the same for coef.
+        grain: coarsest type of the constants that both came from.
         via: names of the affine ops since the base.
     """
 
@@ -85,6 +86,7 @@ class Form:
     const: Array
     mag: Array
     unit: Array
+    scale_unit: Array
     grain: Grain = EXACT
     via: frozenset[str] = field(default_factory=frozenset)
 
@@ -113,6 +115,7 @@ class Form:
             const=move(self.const),
             mag=move(self.mag),
             unit=move(self.unit),
+            scale_unit=move(self.scale_unit),
         )
 
     def aligned(self, rank: int) -> Form:
@@ -134,6 +137,7 @@ class Form:
             const=self.const * factor,
             mag=self.mag * np.abs(factor),
             unit=self.unit * np.abs(factor) + shift_error,
+            scale_unit=(self.scale_unit + np.abs(self.coef) * grain.eps) * np.abs(factor),
             grain=coarser(self.grain, grain),
         )
 
@@ -152,25 +156,48 @@ class Form:
         """The same without a base that does not show."""
         if self.base is None or self.coef.any():
             return self
-        return replace(self, base=None, coef=np.zeros((1,) * self.coef.ndim))
+        zero = np.zeros((1,) * self.coef.ndim)
+        return replace(self, base=None, coef=zero, scale_unit=zero)
 
     def settled(self) -> Form:
         """The same, taken as exact from here on: its deviation has been accounted for."""
-        return replace(self, unit=np.zeros_like(self.unit), grain=EXACT)
+        zero = np.zeros((1,) * self.coef.ndim)
+        return replace(self, unit=zero, scale_unit=zero, grain=EXACT)
+
+    @property
+    def doubt(self) -> Array:
+        """scale_unit relative to coef, 0 where coef is 0."""
+        size = np.abs(self.coef)
+        return np.asarray(np.where(size > 0, self.scale_unit / np.where(size > 0, size, 1.0), 0.0))
 
 
 def of_base(base: Base, dtype: ir.DataType | None = None) -> Form:
     """The form of a value that is its base."""
     rank = len(base.shape) if base.shape is not None else 0
     zero = np.zeros((1,) * rank)
-    return Form(base.shape, dtype or base.dtype, base, np.ones((1,) * rank), zero, zero, zero)
+    one = np.ones((1,) * rank)
+    return Form(base.shape, dtype or base.dtype, base, one, zero, zero, zero, zero)
+
+
+def multiple(
+    base: Base | None,
+    shape: Shape | None,
+    dtype: ir.DataType | None,
+    coef: Array,
+    scale_unit: Array,
+    grain: Grain,
+    via: frozenset[str] = frozenset(),
+) -> Form:
+    """The form of a multiple of a base."""
+    zero = np.zeros((1,) * coef.ndim)
+    return Form(shape, dtype, base, coef, zero, zero, zero, scale_unit, grain, via)
 
 
 def of_constant(shape: Shape, dtype: ir.DataType | None, value: Array, grain: Grain) -> Form:
     """The form of a constant of known rank."""
     zero = np.zeros((1,) * len(shape))
     size = np.abs(value)
-    return Form(shape, dtype, None, zero, value, size, grain.spacing(size), grain)
+    return Form(shape, dtype, None, zero, value, size, grain.spacing(size), zero, grain)
 
 
 def align(array: NDArray[np.generic], rank: int) -> Array:
@@ -213,6 +240,12 @@ def merged(first: Shape | None, second: Shape | None) -> Shape | None:
 def varies(array: NDArray[np.generic], axes: tuple[int, ...] | range) -> bool:
     """Whether the array has more than one element along any of the axes."""
     return any(array.shape[axis] != 1 for axis in axes)
+
+
+def peak_over(array: Array, like: Array) -> Array:
+    """The largest element along the axes on which ``like`` has size 1."""
+    axes = tuple(i for i in range(array.ndim) if like.shape[i] == 1 and array.shape[i] > 1)
+    return array.max(axis=axes, keepdims=True) if axes else array
 
 
 def shrunk(array: Array) -> Array:

@@ -30,12 +30,15 @@ class Kernel:
         row_axes: how many axes are row axes, at least 1.
         gain: scale of the operand times the op's own factor; broadcasts to ``stored``.
         grain: the type that the constant was rounded to.
+        doubt: how far ``gain`` may be off, relatively, if every constant in it was rounded by
+            one ulp; broadcasts to ``stored``.
     """
 
     stored: NDArray[Any]
     row_axes: int
     gain: Array
     grain: Grain
+    doubt: Array
 
     @property
     def rows(self) -> int:
@@ -172,7 +175,9 @@ def compare(
                 estimator = _median if robust else _least_squares
                 estimate = estimator(target, stored * gain)
                 ratio[rows] = _nearest(estimate, candidates[:, rows], new.grain)
-            off, demanded = _distance(target * ratio[rows][:, None], stored, gain, new.grain)
+            slack = new._vector(new.doubt, span) / 2
+            wanted = target * ratio[rows][:, None]
+            off, demanded = _distance(wanted, stored, gain, new.grain, slack)
         peaks = off.max(axis=1, initial=0.0)
         bad_rows += int(np.count_nonzero(peaks > new.grain.limit))
         if peaks.size and peaks.max() > worst.ulps:
@@ -221,10 +226,16 @@ def _nearest(estimate: Array, candidates: Array, grain: Grain) -> Array:
     return np.asarray(np.where(close, candidates[best, columns], estimate))
 
 
-def _distance(wanted: Array, stored: Array, gain: Array, grain: Grain) -> tuple[Array, Array]:
-    """Ulps between each stored element and the one that makes the wanted product."""
+def _distance(
+    wanted: Array, stored: Array, gain: Array, grain: Grain, slack: Array
+) -> tuple[Array, Array]:
+    """Ulps between each stored element and the one that makes the wanted product.
+
+    What the rounding of other constants explains (slack, relative) does not count.
+    """
     demanded = wanted / np.where(gain == 0, 1.0, gain)
-    off = np.abs(stored - demanded) / grain.spacing(np.maximum(np.abs(stored), np.abs(demanded)))
+    size = np.maximum(np.abs(stored), np.abs(demanded))
+    off = np.maximum(np.abs(stored - demanded) - slack * size, 0.0) / grain.spacing(size)
     # A column that nothing reaches may hold anything, provided nothing is wanted of it.
     off = np.where(np.broadcast_to(gain == 0, off.shape), np.where(wanted == 0, 0.0, np.inf), off)
     return np.where(np.isfinite(off) & np.isfinite(stored), off, np.inf), demanded

@@ -23,6 +23,7 @@ from bnfold.verify.proof.forms import (
     align,
     broadcast,
     of_base,
+    peak_over,
     varies,
 )
 from bnfold.verify.proof.rounding import NOISE, Array, coarser
@@ -36,6 +37,7 @@ class Frame:
     Attributes:
         factors: one per group of axes, of size 1 along that group's axes.
         offset, mag, unit: as const, mag and unit of a `Form`.
+        doubt: as that of a `Form`, for the product of the factors.
         base: what is left.
     """
 
@@ -43,6 +45,7 @@ class Frame:
     offset: Array
     mag: Array
     unit: Array
+    doubt: Array
     base: Base
 
     @property
@@ -106,8 +109,10 @@ def framed(
     safe = np.where(dead, np.nan, whole)
     left = left / safe
     grain = form.grain
+    doubt = peak_over(form.doubt, whole)
     error = (form.unit + unit + grain.eps * (form.mag + mag)) / np.abs(safe)
-    scale = Part(rest, 2 * grain.eps * np.abs(rest), NOISE * np.abs(rest), grain.limit)
+    error = error + doubt * np.abs(left)
+    scale = Part(rest, (form.doubt + doubt) * np.abs(rest), NOISE * np.abs(rest), grain.limit)
     moved = Part(left, error, NOISE * (form.mag + mag) / np.abs(safe), grain.limit)
     base = space.normalized(
         ("frame", form.base.id),
@@ -118,7 +123,7 @@ def framed(
         form.via,
         itself=(form.base, (1.0, 0.0)),
     )
-    return Frame(tuple(factors), offset, mag, unit, base)
+    return Frame(tuple(factors), offset, mag, unit, doubt, base)
 
 
 def passing(
@@ -149,6 +154,7 @@ def passing(
         const=frame.offset,
         mag=frame.mag,
         unit=frame.unit,
+        scale_unit=np.abs(frame.factor) * frame.doubt,
     )
 
 
@@ -195,15 +201,20 @@ def add(space: Space, first: Form, second: Form) -> Form:
         via=first.via | second.via,
     )
     if first.base is None or second.base is None or first.base is second.base:
-        return replace(rest, base=first.base or second.base, coef=first.coef + second.coef)
+        units = first.scale_unit + second.scale_unit
+        coef = first.coef + second.coef
+        return replace(rest, base=first.base or second.base, coef=coef, scale_unit=units)
     if first.base.id > second.base.id:
         first, second = second, first
     one, two = np.broadcast_arrays(first.coef, second.coef)
     factor = np.where(one != 0, one, two)
     safe = np.where(factor == 0, np.nan, factor)
     shares = (one / safe, two / safe)
-    eps, limit = rest.grain.eps, rest.grain.limit
-    parts = [Part(share, 2 * eps * np.abs(share), NOISE * np.abs(share), limit) for share in shares]
+    doubt = first.doubt + second.doubt
+    parts = [
+        Part(share, doubt * np.abs(share), NOISE * np.abs(share), rest.grain.limit)
+        for share in shares
+    ]
     traces = [
         Trace(trace.rows, trace.ratio * np.nan_to_num(share), trace.kernels)
         for side, share in zip((first, second), shares, strict=True)
@@ -213,7 +224,8 @@ def add(space: Space, first: Form, second: Form) -> Form:
     ]
     key = ("sum", first.base and first.base.id, second.base and second.base.id)
     base = space.normalized(key, parts, shape, first.dtype, traces, rest.via)
-    return replace(rest, base=base, coef=factor)
+    units = np.abs(factor) * np.where(one != 0, first.doubt, second.doubt)
+    return replace(rest, base=base, coef=factor, scale_unit=units)
 
 
 def relative(
@@ -231,7 +243,8 @@ def relative(
     for form in others:
         grain = coarser(lead.grain, form.grain)
         ratio = form.coef * inverse
-        parts.append(Part(ratio, 2 * grain.eps * np.abs(ratio), NOISE * np.abs(ratio), grain.limit))
+        doubt = (form.doubt + lead.doubt) * np.abs(ratio)
+        parts.append(Part(ratio, doubt, NOISE * np.abs(ratio), grain.limit))
         mag = form.mag + lead.mag
         error = (form.unit + lead.unit + grain.eps * mag) * size
         parts.append(

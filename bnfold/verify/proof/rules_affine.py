@@ -13,6 +13,7 @@ from bnfold.verify.proof.forms import (
     UnfitError,
     align,
     broadcast,
+    multiple,
     of_base,
     of_constant,
     shrunk,
@@ -146,8 +147,8 @@ def homogeneous(space: Space, known: Form) -> Form:
         frame = normal_forms.framed(space, form)
     except UnfitError:
         return of_base(space.full(form), form.dtype)
-    zero = np.zeros((1,) * len(form.shape))
-    return replace(form, base=frame.base, coef=frame.factor, const=zero, mag=zero, unit=zero)
+    units = np.abs(frame.factor) * frame.doubt
+    return multiple(frame.base, form.shape, form.dtype, frame.factor, units, form.grain, form.via)
 
 
 def _bilinear(space: Space, op: Op, left: Form, right: Form, commutes: bool) -> Form:
@@ -163,15 +164,13 @@ def _bilinear(space: Space, op: Op, left: Form, right: Form, commutes: bool) -> 
     key = (op.op_type, tuple(sorted(ids)) if commutes else ids)
     shape = op.shape_as(broadcast(one.shape, two.shape))
     base = space.intern(key, shape, op.dtype())
-    zero = np.zeros((1,) * rank)
-    return Form(
+    doubt = one.doubt + two.doubt
+    return multiple(
+        base,
         shape,
         op.dtype(),
-        base,
         coef,
-        zero,
-        zero,
-        zero,
+        np.abs(coef) * doubt,
         coarser(one.grain, two.grain),
         left.via | right.via,
     )

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.verify.proof.constants import Const
-from bnfold.verify.proof.forms import Base, Form, Shape, UnfitError, align, varies
+from bnfold.verify.proof.forms import (
+    Base,
+    Form,
+    Shape,
+    UnfitError,
+    align,
+    multiple,
+    peak_over,
+    varies,
+)
 from bnfold.verify.proof.kernel_table import Place
 from bnfold.verify.proof.kernels import Kernel
 from bnfold.verify.proof.normal_forms import add, framed, passing
@@ -84,11 +93,15 @@ def product(
     loose = [i for i, label in enumerate(labels.x) if label not in labels.k]
     shared = [i for i, label in enumerate(labels.x) if label in labels.k]
     outer = np.ones((1,) * len(labels.x))
+    doubt = np.zeros((1,) * len(labels.x))
     if x.base is not None:
         # A scale along the kernel's axes goes into the kernel, one along others passes.
         frame = framed(space, x, [tuple(loose), tuple(shared)], shift="all")
-        x = replace(x, base=frame.base, coef=frame.factors[0])
+        inner = frame.factors[0]
+        units = np.abs(inner) * peak_over(frame.doubt, inner)
+        x = replace(x, base=frame.base, coef=inner, scale_unit=units)
         outer = frame.factors[1]
+        doubt = peak_over(frame.doubt, outer)
     if not rows:
         stored = stored[np.newaxis]
 
@@ -127,13 +140,17 @@ def product(
         tuple(here[label] for label in summed),
         tuple(labels.y.index(label) for label in rows),
     )
-    matrix = Kernel(stored, max(1, len(rows)), on_kernel(x.coef) * gain, kernel.grain)
+    matrix = Kernel(
+        stored, max(1, len(rows)), on_kernel(x.coef) * gain, kernel.grain, on_kernel(x.doubt)
+    )
     x_shape = x.shape or ()
     dims: Shape = tuple(
         sizes[label] if label in sizes else x_shape[here[label]] for label in labels.y
     )
     form = contracted(space, op, key, matrix, op.shape_as(dims), place, x)
-    form = replace(form, coef=form.coef * passed(outer))
+    coef = form.coef * passed(outer)
+    units = form.scale_unit * np.abs(passed(outer)) + np.abs(coef) * passed(doubt)
+    form = replace(form, coef=coef, scale_unit=units)
     if not np.any(x.const):
         return form
     parts = (x.const, x.mag, x.unit)
@@ -175,13 +192,12 @@ def contracted(
     """The kernel's product without any constant."""
     if x.base is None:  # what is constant does not reach the tables of shared values
         zero = np.zeros((1,) * place(np.zeros(kernel.rows)).ndim)
-        return Form(shape, op.dtype(), None, zero, zero, zero, zero, EXACT, x.via)
+        return multiple(None, shape, op.dtype(), zero, zero, EXACT, x.via)
     before = len(space.hits)
     base, factor = space.contract(key, kernel, shape, op.dtype(), place, via=x.via)
     same = len(space.hits) > before and space.hits[-1].match.identical
     grain: Grain = EXACT if same or not space.folded else kernel.grain
-    zero = np.zeros((1,) * factor.ndim)
-    return Form(shape, op.dtype(), base, factor, zero, zero, zero, grain)
+    return multiple(base, shape, op.dtype(), factor, np.abs(factor) * grain.eps, grain)
 
 
 def matmul(space: Space, op: Op) -> list[Form]:
@@ -362,7 +378,7 @@ def _convolved(
     def place(array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(1, -1, *(1,) * len(window.sizes))
 
-    matrix = Kernel(stored, 2, on_kernel(x.coef), kernel.grain)
+    matrix = Kernel(stored, 2, on_kernel(x.coef), kernel.grain, on_kernel(x.doubt))
     key = (op.op_type, x.base.id if x.base else -1, stored.shape, window.key)
     form = contracted(space, op, key, matrix, op.shape_of_rank(rank), place, x)
     if np.any(x.const):
@@ -399,7 +415,7 @@ def gather_rows(space: Space, op: Op) -> list[Form]:
         return array.reshape((1,) * rank + tail)
 
     stored = table.value.reshape(table.shape[0], -1).T
-    kernel = Kernel(stored, 1, np.ones((1, 1)), table.grain)
+    kernel = Kernel(stored, 1, np.ones((1, 1)), table.grain, np.zeros((1, 1)))
     shape = op.shape_as(index.shape + tail)
     key = ("table", base.id, rank, table.shape)
     found = space.look_up(key, kernel, shape, op.dtype(), place)
@@ -412,6 +428,7 @@ def gather_rows(space: Space, op: Op) -> list[Form]:
             place(found.shift),
             place(found.mag),
             place(found.unit),
+            np.abs(place(found.ratio)) * found.grain.eps,
             found.grain,
         )
     ]

@@ -130,11 +130,15 @@ def reshape(space: Space, op: Op) -> list[Form]:
 
 def flatten(space: Space, op: Op) -> list[Form]:
     """Flatten."""
-    form, shape = ranked(op.input(0)), op.shape()
-    before = form.shape
-    if shape is None or before is None:
-        raise UnfitError("rank unknown")
-    tag = ("flatten", op.integer("axis", 1))
+    form = ranked(op.input(0))
+    before = form.shape or ()
+    axis = op.integer("axis", 1)
+    axis += len(before) if axis < 0 else 0
+    known: Shape = (_elements(before[:axis]), _elements(before[axis:]))
+    if axis == 1:
+        known = (before[0], known[1])
+    shape = op.shape_as(known) or known
+    tag = ("flatten", axis)
     return [_reshaped(space, op, form, shape, tag, lambda a: regrouped(a, before, shape))]
 
 
@@ -370,6 +374,7 @@ def concat(space: Space, op: Op) -> list[Form]:
         joined([form.const for form in forms]),
         joined([form.mag for form in forms]),
         joined([form.unit for form in forms]),
+        joined([form.scale_unit for form in forms]),
         min(grains, key=lambda grain: grain.bits),
         frozenset().union(*(f.via for f in forms)),
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnfold.verify.proof.base_table import moved_traces
 from bnfold.verify.proof.constants import Const, of_array
-from bnfold.verify.proof.forms import Form, UnfitError, align, of_base
+from bnfold.verify.proof.forms import Form, UnfitError, align, multiple, of_base
 from bnfold.verify.proof.normal_forms import framed
 from bnfold.verify.proof.rounding import Array
 from bnfold.verify.proof.rules_affine import computed, homogeneous
@@ -54,6 +54,7 @@ def positively_homogeneous(space: Space, op: Op) -> list[Form]:
             form,
             base=made,
             coef=factor,
+            scale_unit=np.abs(factor) * frame.doubt,
             const=const,
             mag=np.abs(const),
             unit=np.where(dead, form.unit, 0.0),
@@ -82,21 +83,11 @@ def computed_matmul(space: Space, op: Op) -> list[Form]:
     base = space.intern(("matmul", ids), shape, op.dtype())
     factor = np.prod([float(part.coef.reshape(())) for part in parts])
     ones = (1,) * len(shape)
-    zero = np.zeros(ones)
+    coef = np.full(ones, factor)
+    doubt = sum(float(part.doubt.max()) for part in parts)
     grain = min((part.grain for part in parts), key=lambda grain: grain.bits)
-    return [
-        Form(
-            shape,
-            op.dtype(),
-            base,
-            np.full(ones, factor),
-            zero,
-            zero,
-            zero,
-            grain,
-            parts[0].via | parts[1].via,
-        )
-    ]
+    via = parts[0].via | parts[1].via
+    return [multiple(base, shape, op.dtype(), coef, np.abs(coef) * doubt, grain, via)]
 
 
 def shape_of_value(space: Space, op: Op) -> list[Known]:

@@ -25,7 +25,7 @@ def recurrent(space: Space, op: Op) -> list[Form]:
     if len(x.coef.shape) != 3 or weights.value.ndim != 3:
         raise UnfitError("not a sequence")
     x = passing(space, x, (0, 1))
-    kernel = Kernel(weights.value, 2, x.coef, weights.grain)
+    kernel = Kernel(weights.value, 2, x.coef, weights.grain, x.doubt)
     total, mag, unit = kernel.weigh(x.const, x.mag, x.unit)
     outer = weights.shape[:2]
     bias, bias_unit, rest = _biases(op, outer)
@@ -59,6 +59,7 @@ def recurrent(space: Space, op: Op) -> list[Form]:
             total.reshape(outer),
             mag.reshape(outer),
             unit.reshape(outer),
+            np.zeros((1, 1)),
             grain if space.folded else EXACT,
         )
     )

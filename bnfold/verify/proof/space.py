@@ -98,10 +98,11 @@ class Space(KernelTable):
             return None
         grain = form.grain if self.folded else EXACT
         limit, eps = grain.limit, (grain.eps if self.folded else 0.0)
+        coarse = form.scale_unit if self.folded else np.zeros_like(form.scale_unit)
         with np.errstate(all="ignore"):
             scale = np.abs(form.coef - target.coef)
             whole = np.abs(target.coef)
-            if not np.all(scale <= (NOISE + limit * eps) * whole):
+            if not np.all(scale <= NOISE * whole + limit * coarse):
                 return None
             shift = np.abs(form.const - target.const)
             mag = np.maximum(form.mag, target.mag)
@@ -111,7 +112,7 @@ class Space(KernelTable):
                 return None
             scale = np.maximum(scale - NOISE * whole, 0.0)
             return Gap(
-                _peak(scale / (eps * whole)),
+                _peak(scale / coarse),
                 _peak(excess / np.maximum(unit, np.where(unit > 0, 0.0, eps * mag))),
                 _peak(excess / mag),
             )
@@ -176,7 +177,8 @@ def _joint_gap(parts: Sequence[Part], known: _Normal, folded: bool) -> Gap | Non
     for part, target, noise in zip(parts, known.parts, known.noise, strict=True):
         try:
             with np.errstate(all="ignore"):
-                apart = np.maximum(np.abs(part.values - target) - part.noise - noise, 0.0)
+                own = np.nan_to_num(part.noise) + np.nan_to_num(noise)
+                apart = np.maximum(np.abs(part.values - target) - own, 0.0)
         except ValueError:
             return None
         undefined = np.isnan(part.values) | np.isnan(target)
