@@ -78,3 +78,28 @@ def test_a_misleading_suffix_is_noted(tmp_path: Path, rng: np.random.Generator) 
     opened = open_source(path)
     assert opened.format == "ONNX"
     assert any(".h5" in note for note in opened.notes)
+
+
+def test_what_the_converter_says_comes_through(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    from bnfold.convert import tf2onnx_road
+    from bnfold.convert.types import ConvertedModel
+
+    seen: dict[str, object] = {}
+
+    def convert(source: object, **options: object) -> ConvertedModel:
+        seen.update(options)
+        model = ir.from_proto(dense_bn(rng))
+        return ConvertedModel(model, {"bn": "layer"}, list, "tf2onnx", ("mind the gap",))
+
+    monkeypatch.setattr(tf2onnx_road, "convert_keras", convert)
+    objects = {"Mine": int}
+    opened = open_source(fake_model("keras"), custom_objects=objects, unsafe_load=True)
+    assert seen == {"opset": 17, "custom_objects": objects, "unsafe_load": True}
+    assert (opened.name, opened.format) == ("MyNet", "Keras, in memory")
+    assert (dict(opened.labels), opened.converter) == ({"bn": "layer"}, "tf2onnx")
+    assert opened.reference is list
+    assert opened.notes == ("mind the gap",)
+    open_source(fake_model("tf_keras"), opset=13)
+    assert seen["opset"] == 13
