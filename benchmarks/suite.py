@@ -21,7 +21,7 @@ from benchmarks.results import TWIN, UNFOLDED, CaseResult, Ratio, Timing, Varian
 from bnfold.bench.inputs import make_feeds, slots_of
 from bnfold.bench.lockstep import Entrant, Field, Launch, Setting, run_launches
 from bnfold.bench.process import WorkerError
-from bnfold.bench.stats import Interval, judge, pair_log_ratio, t_interval
+from bnfold.bench.stats import Interval, candidate_log_ratio, judge, pair_log_ratio, t_interval
 
 CONFIDENCE = 0.95
 SEED = 7
@@ -137,8 +137,12 @@ def _timing(
     """Sum up one setting; `rows` is [launch][entrant][round]."""
 
     def interval(over: str, under: str) -> Interval:
-        first, second = names.index(over), names.index(under)
-        return t_interval([pair_log_ratio(row[first], row[second]) for row in rows], CONFIDENCE)
+        first, second, again = names.index(over), names.index(under), names.index(_CONTROL)
+        if over == UNFOLDED and under != _CONTROL:
+            ratios = [candidate_log_ratio(row[first], row[again], row[second]) for row in rows]
+        else:
+            ratios = [pair_log_ratio(row[first], row[second]) for row in rows]
+        return t_interval(ratios, CONFIDENCE)
 
     control = interval(UNFOLDED, _CONTROL)
 

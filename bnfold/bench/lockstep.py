@@ -96,7 +96,7 @@ class Field:
 def run_launches(
     plan: Field, budget_seconds: float, rng: random.Random, progress: Progress | None = None
 ) -> list[Launch]:
-    """Launch again and again until the next launch would not fit the budget.
+    """Launch again and again until one more launch would lead further from the budget.
 
     Returns:
         at least `MIN_LAUNCHES` launches.
@@ -106,20 +106,18 @@ def run_launches(
     """
     start = time.perf_counter()
     launches: list[Launch] = []
-    slice_seconds, longest = MIN_SLICE, 0.0
+    slice_seconds = MIN_SLICE
     while True:
         began = time.perf_counter()
         launches.append(_launch(plan, slice_seconds, rng))
-        took = time.perf_counter() - began
-        longest = max(longest, took)
         elapsed = time.perf_counter() - start
+        took = elapsed - (began - start)
         if progress is not None:
             progress(min(1.0, len(launches) / MIN_LAUNCHES, elapsed / budget_seconds))
-        if len(launches) >= MIN_LAUNCHES and elapsed + longest > budget_seconds:
+        if len(launches) >= MIN_LAUNCHES and elapsed + took / 2 > budget_seconds:
             return launches
         if len(launches) == 1:
             slice_seconds = choose_slice(budget_seconds, took, len(plan.settings))
-            longest += (slice_seconds - MIN_SLICE) * len(plan.settings)
 
 
 def choose_slice(budget_seconds: float, first_launch_seconds: float, settings: int) -> float:

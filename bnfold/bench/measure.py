@@ -28,7 +28,7 @@ from bnfold.bench.flops import estimate_flops
 from bnfold.bench.inputs import Feeds, given_feeds, make_feeds, slots_of
 from bnfold.bench.lockstep import Entrant, Field, Launch, Setting, run_launches
 from bnfold.bench.process import WorkerError
-from bnfold.bench.stats import judge, pair_log_ratio, t_interval
+from bnfold.bench.stats import candidate_log_ratio, judge, pair_log_ratio, t_interval
 from bnfold.bench.types import Benchmark, Comparison
 from bnfold.core.errors import BnfoldError, InputError
 
@@ -316,7 +316,8 @@ def _compare_all(
             [pair_log_ratio(row[_BASELINE], row[_CONTROL]) for row in rows], confidence
         )
         candidate = t_interval(
-            [pair_log_ratio(row[_BASELINE], row[_CANDIDATE]) for row in rows], confidence
+            [candidate_log_ratio(row[_BASELINE], row[_CONTROL], row[_CANDIDATE]) for row in rows],
+            confidence,
         )
         judgement = judge(candidate, control)
         comparisons.append(

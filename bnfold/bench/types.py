@@ -27,10 +27,10 @@ class Comparison:
         threads: intra-op threads.
         baseline_seconds, candidate_seconds: median time per call of original and folded.
         speedup: baseline / candidate, the geometric mean over the process pairs; each pair counts
-            with the median ratio of its calls.
+            with the median ratio of its calls, and the baseline is the mean of two processes.
         low, high: confidence interval of `speedup` over pairs.
         confidence: its level, such as 0.95.
-        pairs: number of fresh process pairs.
+        pairs: number of launches, each of fresh processes of both models.
         control_low, control_high: the same interval for original against itself (A/A).
         verdict: what may be said; "faster" only when the interval clears 1 and the A/A spread.
         resolution: the largest difference, as a ratio - 1, that the run cannot exclude.

@@ -210,8 +210,9 @@ def test_who_is_compared_with_whom(build: Builder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measure, "run_launches", launches)
     result = benchmark_models(build(), build())
     (row,) = result.comparisons
-    assert row.speedup == pytest.approx(1.5, rel=1e-3)
-    assert row.low < 1.5 < row.high
+    # Both processes of the original are the baseline: the geometric mean of 3 and 3.03.
+    assert row.speedup == pytest.approx((3 * 3.03) ** 0.5 / 2, rel=1e-3)
+    assert row.low < row.speedup < row.high
     assert row.control_low == pytest.approx(1 / 1.01) == row.control_high
     assert (row.verdict, row.pairs) == (Verdict.FASTER, 3)
     assert 3 <= row.baseline_seconds <= 3.03

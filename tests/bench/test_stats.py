@@ -9,6 +9,7 @@ import pytest
 
 from bnfold.bench.stats import (
     Interval,
+    candidate_log_ratio,
     judge,
     pair_log_ratio,
     student_cdf,
@@ -55,6 +56,17 @@ def test_pair_ratio_is_the_median_and_shrugs_off_an_outlier() -> None:
 def test_pair_ratio_follows_a_drift_that_hits_both() -> None:
     drift = np.linspace(1, 5, 9)
     assert pair_log_ratio(drift * 1.2, drift) == pytest.approx(math.log(1.2))
+
+
+def test_both_processes_of_the_baseline_count_alike() -> None:
+    ratio = candidate_log_ratio([2.0, 2.0], [8.0, 8.0], [1.0, 1.0])
+    assert ratio == pytest.approx(math.log(4))
+    rng = np.random.default_rng(0)
+    noise = np.exp(rng.normal(0, 0.1, (4000, 3, 1)))
+    ratios = [candidate_log_ratio(*launch) for launch in noise]
+    controls = [pair_log_ratio(launch[0], launch[1]) for launch in noise]
+    assert np.std(ratios) == pytest.approx(0.1 * math.sqrt(1.5), rel=0.05)
+    assert abs(np.corrcoef(ratios, controls)[0, 1]) < 0.05
 
 
 @pytest.mark.parametrize(("one", "other"), [([], []), ([1.0], [1.0, 2.0])])
@@ -124,7 +136,12 @@ def simulated_verdicts(
     verdicts = []
     for original, again, folded in spread:
         control = t_interval(original - again, 0.95)
-        candidate = t_interval(original - folded + effect, 0.95)
+        ratios = [
+            # Two rounds each, as times, for the whole way that a measurement goes.
+            candidate_log_ratio([math.exp(o)] * 2, [math.exp(a)] * 2, [math.exp(f - effect)] * 2)
+            for o, a, f in zip(original, again, folded, strict=True)
+        ]
+        candidate = t_interval(ratios, 0.95)
         verdicts.append(judge(candidate, control).verdict)
     return verdicts
 
