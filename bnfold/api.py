@@ -16,6 +16,7 @@ from bnfold.core.diagnostics import Fold, Kept
 from bnfold.core.errors import VerificationError
 from bnfold.report.build import build_report
 from bnfold.report.facts import model_facts
+from bnfold.report.graphview import graph_view
 from bnfold.report.model import Report, ReportKind
 from bnfold.sources import Opened, open_source
 
@@ -120,6 +121,7 @@ class FoldResult:
             benchmark=self.benchmark,
             converter=self.source.converter,
             notes=self.source.notes,
+            graphs=(graph_view(self.original), graph_view(self.model)),
         )
 
 

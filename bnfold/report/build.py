@@ -9,6 +9,7 @@ from importlib import metadata
 from bnfold import __version__
 from bnfold.bench.types import Benchmark
 from bnfold.core.diagnostics import Absorption, Fold, Kept, Refusal
+from bnfold.report.graphview import GraphView
 from bnfold.report.model import (
     AffineRow,
     ModelFacts,
@@ -46,6 +47,7 @@ def build_report(
     converter: str = "",
     output: str = "",
     notes: Sequence[str] = (),
+    graphs: tuple[GraphView, GraphView] | None = None,
 ) -> Report:
     """Compose a report.
 
@@ -60,6 +62,7 @@ def build_report(
         converter: what turned Keras into ONNX.
         output: the file that was written.
         notes: lines that a reader should know.
+        graphs: both graphs, for a drawing.
     """
     names = labels or {}
     rows = [_fold_row(fold, names) for fold in folds] + [_kept_row(item, names) for item in kept]
@@ -77,6 +80,7 @@ def build_report(
         output=output,
         environment=environment(),
         notes=tuple(notes),
+        graphs=graphs,
     )
 
 

@@ -19,7 +19,8 @@ def to_data(report: Report) -> dict[str, Any]:
     NaN and infinities, which JSON has no numbers for, become the strings "NaN", "Infinity" and
     "-Infinity".
     """
-    data: dict[str, Any] = _plain(report)
+    data: dict[str, Any] = _plain(dataclasses.replace(report, graphs=None))
+    del data["graphs"]  # for drawings; whoever reads JSON has the models
     data["summary"] = {
         "affines": len(report.affines),
         "folded": report.count(Outcome.FOLDED),

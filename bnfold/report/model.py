@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from bnfold.bench.types import Benchmark
+from bnfold.report.graphview import GraphView
 from bnfold.verify.types import Verification
 
 SCHEMA_VERSION = 1
@@ -134,6 +135,7 @@ class Report:
         output: the file that was written; "" when none was.
         environment: name to text: Python, onnx, onnxruntime, platform.
         notes: lines that a reader should know, such as a default that was chosen.
+        graphs: both graphs for a drawing; None where nobody asked for one. Not in the JSON form.
         schema_version: of the JSON form.
     """
 
@@ -148,6 +150,7 @@ class Report:
     output: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    graphs: tuple[GraphView, GraphView] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def count(self, outcome: Outcome) -> int:

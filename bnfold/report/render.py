@@ -15,10 +15,11 @@ _RENDERINGS = {
     "text": ("bnfold.report.text", "render_text"),
     "json": ("bnfold.report.jsonform", "render_json"),
     "markdown": ("bnfold.report.markdown", "render_markdown"),
+    "html": ("bnfold.report.html", "render_html"),
     "junit": ("bnfold.report.junit", "render_junit"),
     "github": ("bnfold.report.github", "render_github"),
 }
-_SUFFIXES = {".txt": "text", ".json": "json", ".md": "markdown", ".xml": "junit"}
+_SUFFIXES = {".txt": "text", ".json": "json", ".md": "markdown", ".html": "html", ".xml": "junit"}
 
 FORMATS = tuple(_RENDERINGS)
 

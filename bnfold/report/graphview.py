@@ -1,0 +1,130 @@
+"""A model's graph reduced to what a drawing needs, and its layout in layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# A drawing of more boxes than this helps nobody; the report says so instead.
+MAX_NODES = 2000
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """One op.
+
+    Attributes:
+        name, op_type: of the op.
+        inputs: numbers of the nodes that make what it reads.
+        weights: shapes of the constants that it reads, as text.
+        output: shape of its first result as text, "" where unknown.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[int, ...]
+    weights: tuple[str, ...] = ()
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """The main graph of a model.
+
+    Attributes:
+        nodes: in topological order; ops that only compute constants are left out.
+        inputs, outputs: names with shapes, as text.
+        omitted: number of nodes if there were too many to draw, else 0.
+    """
+
+    nodes: tuple[GraphNode, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    omitted: int = 0
+
+
+def graph_view(model: ir.Model) -> GraphView:
+    """The view of a model's main graph."""
+    graph = model.graph
+    makers: dict[int, int] = {}
+    nodes: list[GraphNode] = []
+    count = len(graph)
+    if count <= MAX_NODES:
+        for node in graph:
+            before = [makers[id(v)] for v in node.inputs if v is not None and id(v) in makers]
+            given = any(v is not None and v.is_graph_input() for v in node.inputs)
+            if not before and not given:
+                continue
+            weights = [
+                _shape(v)
+                for v in node.inputs
+                if v is not None and v.const_value is not None and not v.is_graph_input()
+            ]
+            for value in node.outputs:
+                makers[id(value)] = len(nodes)
+            out = _shape(node.outputs[0]) if node.outputs else ""
+            nodes.append(
+                GraphNode(
+                    node.name or "",
+                    node.op_type,
+                    tuple(dict.fromkeys(before)),
+                    tuple(w for w in weights if w),
+                    out,
+                )
+            )
+    return GraphView(
+        tuple(nodes),
+        tuple(_port(v) for v in graph.inputs if not v.is_initializer()),
+        tuple(_port(v) for v in graph.outputs),
+        count if count > MAX_NODES else 0,
+    )
+
+
+def _shape(value: ir.Value) -> str:
+    shape = value.shape
+    if shape is None and value.const_value is not None:
+        return "x".join(str(d) for d in value.const_value.shape)
+    return "" if shape is None else "x".join(_dim(d) for d in shape)
+
+
+def _dim(dim: object) -> str:
+    return str(dim) if isinstance(dim, int) else str(getattr(dim, "value", None) or "?")
+
+
+def _port(value: ir.Value) -> str:
+    shape = _shape(value)
+    return f"{value.name} [{shape}]" if shape else str(value.name)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node's place: column and row of the layout."""
+
+    column: float
+    row: int
+
+
+def layered(view: GraphView) -> tuple[Box, ...]:
+    """A place for each node: its row is the longest way from an input, its column its turn there.
+
+    A column is chosen near the mean of the columns of the nodes it reads, which keeps chains
+    straight (the barycentre rule of Sugiyama's layered drawings, one pass).
+    """
+    rows: list[int] = []
+    for node in view.nodes:
+        rows.append(1 + max((rows[i] for i in node.inputs), default=-1))
+    taken: dict[int, set[int]] = {}
+    boxes: list[Box] = []
+    for node, row in zip(view.nodes, rows, strict=True):
+        columns = [boxes[i].column for i in node.inputs]
+        wanted = round(sum(columns) / len(columns)) if columns else 0
+        used = taken.setdefault(row, set())
+        offset = 0
+        while wanted + offset in used:
+            offset = -offset if offset > 0 else 1 - offset
+        used.add(wanted + offset)
+        boxes.append(Box(wanted + offset, row))
+    return tuple(boxes)
