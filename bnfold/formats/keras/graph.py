@@ -140,8 +140,10 @@ class KerasGraph:
         sequential: whether it is a Sequential.
         named_input: False where the file has no input layer, so that one was made up.
         generation: 2 or 3: the Keras that wrote it.
-        config: the model's whole config as the file has it; for writing back.
-        config_of: the object that wraps that config (class name, module).
+        config: the model's config as the file has it.
+        shapes: shapes that the config states for values, where it does (Keras 3).
+        serialized: the object that wraps the config of the outermost model, with class and
+            module; empty in nested models.
     """
 
     name: str
@@ -155,6 +157,8 @@ class KerasGraph:
     named_input: bool = True
     generation: int = 3
     config: Frozen = field(default_factory=dict)
+    shapes: Mapping[TensorRef, Shape] = field(default_factory=dict)
+    serialized: Frozen = field(default_factory=dict)
 
     def input_names(self) -> tuple[str, ...]:
         """One distinct name per input: the input layer's."""

@@ -7,9 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.formats.keras.graph import TensorRef, float_dtype
+from bnfold.formats.keras.graph import Shape, TensorRef, float_dtype
 
 _CONSTANT = "_CONSTANT_VALUE"
+
+
+def stated_shapes(node: Any) -> dict[TensorRef, Shape]:
+    """The shapes that a Keras 3 node states for the tensors it reads."""
+    found: dict[TensorRef, Shape] = {}
+    pending = [node]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            shape = None
+            if value.get("class_name") == "__keras_tensor__":
+                shape = value["config"].get("shape")
+            if isinstance(shape, list) and all(one is None or type(one) is int for one in shape):
+                found[decode(value)] = tuple(shape)
+            pending.extend(value.values())
+    return found
 
 
 def parse_node(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -61,7 +79,7 @@ def decode(value: Any) -> Any:
 
 def _keras2(node: Any, kwargs: dict[str, Any]) -> Any:
     """The tensors of a Keras 2 node; what they carry as keyword arguments goes to ``kwargs``."""
-    if _is_entry(node):
+    if is_keras2_tensor(node):
         if len(node) > 3:
             kwargs.update({key: _keras2_value(value) for key, value in node[3].items()})
         if node[0] == _CONSTANT:
@@ -73,7 +91,8 @@ def _keras2(node: Any, kwargs: dict[str, Any]) -> Any:
     return parts[0] if len(parts) == 1 else parts
 
 
-def _is_entry(node: Any) -> bool:
+def is_keras2_tensor(node: Any) -> bool:
+    """Whether this is Keras 2's [layer, node, tensor] or [layer, node, tensor, kwargs]."""
     if not isinstance(node, list) or len(node) not in (3, 4) or not isinstance(node[0], str):
         return False
     named = len(node) == 3 or isinstance(node[3], dict)
@@ -82,7 +101,7 @@ def _is_entry(node: Any) -> bool:
 
 def _keras2_value(value: Any) -> Any:
     """A keyword argument of a Keras 2 call."""
-    if _is_entry(value) and len(value) == 3:
+    if is_keras2_tensor(value) and len(value) == 3:
         return TensorRef(str(value[0]), int(value[1]), int(value[2]))
     if isinstance(value, list):
         return [_keras2_value(part) for part in value]

@@ -19,11 +19,12 @@ from bnfold.formats.keras.graph import (
     KerasGraph,
     Layer,
     Policy,
+    Shape,
     TensorRef,
     leaves,
     map_leaves,
 )
-from bnfold.formats.keras.nodes import parse_node
+from bnfold.formats.keras.nodes import parse_node, stated_shapes
 from bnfold.formats.text import clip
 
 _GRAPHS = ("Functional", "Model")
@@ -55,7 +56,7 @@ def parse_model(config: Any, generation: int = 3) -> KerasGraph:
         raise UnsupportedModelError(
             layer.name, layer.class_name, "is no Sequential or Functional model: it has no graph"
         )
-    return layer.graph
+    return dataclasses.replace(layer.graph, serialized=config)
 
 
 def parse_layer(config: Any, generation: int = 3) -> Layer:
@@ -232,6 +233,7 @@ def _parse_functional(
     layers = _by_name(name, [_parse_layer(item, generation, depth + 1) for item in data])
     calls: list[Call] = []
     as_lists: set[str] = set()
+    shapes: dict[TensorRef, Shape] = {}
     for item in data:
         layer = layers[str(item.get("name") or item["config"]["name"])]
         nodes = item.get("inbound_nodes") or []
@@ -239,6 +241,7 @@ def _parse_functional(
             calls.append(Call(layer.name))
         for number, node in enumerate(nodes):
             args, kwargs = parse_node(node)
+            shapes |= stated_shapes(node) if isinstance(node, dict) else {}
             calls.append(Call(layer.name, number, args, kwargs))
             if not isinstance(node, dict):
                 as_lists.add(layer.name)
@@ -258,6 +261,7 @@ def _parse_functional(
         output_structure=outputs,
         generation=generation,
         config=config,
+        shapes=shapes,
     )
 
 

@@ -1,0 +1,253 @@
+"""From a `KerasGraph` to the neutral graph that the planner works on: the lowering table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bnfold.core.moves import Shape
+from bnfold.core.transfer import Opaque
+from bnfold.formats.keras import lower_elementwise as elementwise
+from bnfold.formats.keras import lower_linear as linear
+from bnfold.formats.keras import lower_moves as moves
+from bnfold.formats.keras.graph import KerasGraph, Layer, TensorRef, map_leaves
+from bnfold.formats.keras.keys import key_of
+from bnfold.formats.keras.lower_operators import operator
+from bnfold.formats.keras.lower_view import Builder, Lowered, Value, View
+from bnfold.formats.keras.read_config import input_shape
+
+Rule = Callable[[View], "Value | list[Value]"]
+
+RULES: Mapping[str, Rule] = {
+    "Activation": elementwise.activation,
+    "ActivityRegularization": elementwise.identity,
+    "Add": elementwise.weighted_sum(1.0),
+    "AlphaDropout": elementwise.random_only,
+    "Average": elementwise.weighted_sum(),
+    "AveragePooling1D": moves.pooling,
+    "AveragePooling2D": moves.pooling,
+    "AveragePooling3D": moves.pooling,
+    "BatchNormalization": elementwise.batch_norm,
+    "BatchNormalizationV1": elementwise.batch_norm,
+    "BatchNormalizationV2": elementwise.batch_norm,
+    "Bidirectional": linear.bidirectional,
+    "Concatenate": elementwise.concatenate,
+    "Conv1D": linear.convolution,
+    "Conv1DTranspose": linear.transposed,
+    "Conv2D": linear.convolution,
+    "Conv2DTranspose": linear.transposed,
+    "Conv3D": linear.convolution,
+    "Conv3DTranspose": linear.transposed,
+    "Convolution1D": linear.convolution,
+    "Convolution2D": linear.convolution,
+    "Convolution3D": linear.convolution,
+    "Cropping1D": moves.cropping,
+    "Cropping2D": moves.cropping,
+    "Cropping3D": moves.cropping,
+    "Dense": linear.dense,
+    "DepthwiseConv1D": linear.depthwise,
+    "DepthwiseConv2D": linear.depthwise,
+    "Dropout": elementwise.random_only,
+    "ELU": elementwise.activation_layer,
+    "EinsumDense": linear.einsum_dense,
+    "Embedding": linear.embedding,
+    "Flatten": moves.flatten,
+    "GRU": linear.recurrent,
+    "GRUV1": linear.recurrent,
+    "GaussianDropout": elementwise.random_only,
+    "GaussianNoise": elementwise.random_only,
+    "GlobalAveragePooling1D": moves.global_pooling,
+    "GlobalAveragePooling2D": moves.global_pooling,
+    "GlobalAveragePooling3D": moves.global_pooling,
+    "GlobalMaxPooling1D": moves.global_pooling,
+    "GlobalMaxPooling2D": moves.global_pooling,
+    "GlobalMaxPooling3D": moves.global_pooling,
+    "GroupNormalization": linear.statistics_norm,
+    "Identity": elementwise.identity,
+    "LSTM": linear.recurrent,
+    "LSTMV1": linear.recurrent,
+    "LayerNormalization": linear.statistics_norm,
+    "LayerScale": elementwise.layer_scale,
+    "LeakyReLU": elementwise.activation_layer,
+    "MaxPooling1D": moves.pooling,
+    "MaxPooling2D": moves.pooling,
+    "MaxPooling3D": moves.pooling,
+    "Maximum": elementwise.extremum,
+    "Minimum": elementwise.extremum,
+    "MultiHeadAttention": linear.multi_head,
+    "Multiply": elementwise.multiply,
+    "Normalization": elementwise.normalization,
+    "PReLU": elementwise.activation_layer,
+    "Permute": moves.permute,
+    "RandomBrightness": elementwise.random_only,
+    "RandomContrast": elementwise.random_only,
+    "RandomFlip": elementwise.random_only,
+    "RandomRotation": elementwise.random_only,
+    "RandomTranslation": elementwise.random_only,
+    "RandomZoom": elementwise.random_only,
+    "ReLU": elementwise.activation_layer,
+    "RepeatVector": moves.repeat_vector,
+    "Rescaling": elementwise.rescaling,
+    "Reshape": moves.reshape,
+    "SeparableConv1D": linear.separable,
+    "SeparableConv2D": linear.separable,
+    "SimpleRNN": linear.recurrent,
+    "SlicingOpLambda": operator,
+    "Softmax": elementwise.activation_layer,
+    "SpatialDropout1D": elementwise.random_only,
+    "SpatialDropout2D": elementwise.random_only,
+    "SpatialDropout3D": elementwise.random_only,
+    "StochasticDepth": elementwise.random_only,
+    "Subtract": elementwise.weighted_sum(1.0, -1.0),
+    "SyncBatchNormalization": elementwise.batch_norm,
+    "TFOpLambda": operator,
+    "ThresholdedReLU": elementwise.activation_layer,
+    "UpSampling1D": moves.upsampling,
+    "UpSampling2D": moves.upsampling,
+    "UpSampling3D": moves.upsampling,
+    "ZeroPadding1D": moves.zero_padding,
+    "ZeroPadding2D": moves.zero_padding,
+    "ZeroPadding3D": moves.zero_padding,
+}
+
+
+def lower(graph: KerasGraph, frozen: frozenset[str] = frozenset()) -> Lowered:
+    """The neutral view of a Keras graph, nested models inlined call by call.
+
+    Args:
+        graph: the model.
+        frozen: keys of layers that must stay as they are.
+    """
+    builder = Builder(frozen)
+    inputs: list[Value] = []
+    for ref, name in zip(graph.inputs, graph.input_names(), strict=True):
+        layer = graph.layers[ref.layer]
+        prefix = "" if len(graph.inputs) == 1 else f"{name}_"
+        inputs.append(builder.value(name, _named(input_shape(layer), prefix), layer.policy.compute))
+    outputs = _lower_graph(builder, graph, inputs, "", "", graph.generation)
+    return builder.finish(inputs, outputs)
+
+
+def _named(shape: Sequence[int | None] | None, prefix: str) -> Shape | None:
+    if shape is None:
+        return None
+    return tuple(
+        dim if dim is not None else "batch" if axis == 0 else f"{prefix}axis_{axis}"
+        for axis, dim in enumerate(shape)
+    )
+
+
+def _lower_graph(
+    builder: Builder,
+    graph: KerasGraph,
+    inputs: Sequence[Value],
+    path: str,
+    prefix: str,
+    generation: int,
+) -> list[Value]:
+    """Lower all calls of a (nested) graph on these values; ``prefix`` is that of the keys."""
+    made: dict[TensorRef, Value] = dict(zip(graph.inputs, inputs, strict=True))
+    counts = _counts(graph)
+    for call in graph.calls:
+        if TensorRef(call.layer, call.number) in made:
+            continue
+        layer = graph.layers[call.layer]
+        here = f"{path}/{layer.name}" if path else layer.name
+        key = key_of(layer.shared, f"{prefix}/{layer.name}" if prefix else layer.name)
+        view = View(
+            builder,
+            layer,
+            key,
+            here,
+            map_leaves(call.args, made.__getitem__),
+            map_leaves(dict(call.kwargs), made.__getitem__),
+            generation,
+        )
+        results = _lower_layer(view, counts.get((call.layer, call.number), 1))
+        for index, one in enumerate(results):
+            ref = TensorRef(call.layer, call.number, index)
+            made[ref] = _with_stated_shape(builder, one, graph.shapes.get(ref))
+    return [made[ref] for ref in graph.outputs]
+
+
+def _counts(graph: KerasGraph) -> dict[tuple[str, int], int]:
+    """How many results of each call are read: what is not known may have any number."""
+    counts: dict[tuple[str, int], int] = {}
+    for ref in [*graph.outputs, *(ref for call in graph.calls for ref in call.refs())]:
+        place = (ref.layer, ref.call)
+        counts[place] = max(counts.get(place, 1), ref.index + 1)
+    return counts
+
+
+def _with_stated_shape(builder: Builder, one: Value, stated: Any) -> Value:
+    if one.shape is not None or stated is None:
+        return one
+    shape = tuple("batch" if axis == 0 and dim is None else dim for axis, dim in enumerate(stated))
+    builder.shapes[one.name] = shape
+    return dataclasses.replace(one, shape=shape)
+
+
+def _lower_layer(view: View, count: int) -> list[Value]:
+    layer = view.layer
+    view = _with_built_shape(view)
+    if layer.graph is not None and layer.is_own:
+        given = view.inputs
+        if len(given) == len(layer.graph.inputs) and view.kwargs.get("training") is not True:
+            return _lower_graph(
+                view.builder, layer.graph, given, view.path, view.key, view.generation
+            )
+    if layer.class_name == "TimeDistributed" and layer.is_own and "layer" in layer.parts:
+        return moves.time_distributed(view, _inner)
+    rule = rule_of(layer)
+    if rule is None or layer.policy.quantized or not view.inputs:
+        return view.ops(Opaque(), view.inputs, [None] * count)
+    result = rule(view)
+    results = result if isinstance(result, list) else [result]
+    if len(results) < count:
+        extra = view.ops(Opaque(), view.inputs, [None] * count, suffix="more")
+        results = [*results, *extra[len(results) :]]
+    return results
+
+
+def _inner(view: View, x: Value) -> list[Value]:
+    """The layer inside a wrapper, on one value."""
+    part = view.layer.parts["layer"]
+    inner = dataclasses.replace(
+        view,
+        layer=part,
+        key=key_of(part.shared, f"{view.key}/.layer"),
+        path=f"{view.path}/{part.name}",
+        args=(x,),
+        kwargs={},
+    )
+    return _lower_layer(inner, 1)
+
+
+def _with_built_shape(view: View) -> View:
+    """The view with the shape that the layer was built for, where nothing else tells it."""
+    stated = view.layer.build_shape
+    flat = isinstance(stated, list) and all(one is None or type(one) is int for one in stated)
+    if not flat or len(view.inputs) != 1 or view.input.shape is not None:
+        return view
+    one = _with_stated_shape(view.builder, view.input, stated)
+
+    def swap(structure: Any) -> Any:
+        if isinstance(structure, Value):
+            return one
+        if isinstance(structure, (list, tuple)):
+            return type(structure)(swap(part) for part in structure)
+        return structure
+
+    return dataclasses.replace(view, args=swap(view.args))
+
+
+def rule_of(layer: Layer) -> Rule | None:
+    """The layer's rule; None where nothing is known of it."""
+    if layer.is_operator:
+        return operator
+    bare = layer.class_name.rpartition(">")[2]
+    own = layer.is_own or (
+        ".applications." in layer.module and bare in ("LayerScale", "StochasticDepth")
+    )
+    return RULES.get(bare) if own else None

@@ -1,0 +1,374 @@
+"""Lowering rules: affines, activations, sums and products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnfold.core.affine import Affine, Array
+from bnfold.core.diagnostics import Reason
+from bnfold.core.labels import Axes, Labels
+from bnfold.core.moves import Shape
+from bnfold.core.transfer import (
+    Commute,
+    Concat,
+    Contraction,
+    Form,
+    Join,
+    Opaque,
+    Sign,
+    Source,
+    Sum,
+    Transfer,
+)
+from bnfold.formats.keras.geometry import axes_of
+from bnfold.formats.keras.lower_view import Held, Holder, Value, View
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def identity(view: View) -> Value:
+    """Nothing happens at inference."""
+    return view.op(Commute(), [view.input], view.input.shape)
+
+
+def random_only(view: View) -> Value:
+    """Nothing happens at inference, unless it is called as in training."""
+    if view.kwargs.get("training") is True:
+        return view.op(Opaque(Reason.TRAINING_MODE, "dropout at work"), [view.input], None)
+    return identity(view)
+
+
+# -- affines -------------------------------------------------------------------------------
+
+
+def batch_norm(view: View) -> Value:
+    """BatchNormalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``."""
+    x, config = view.input, view.config
+    if view.kwargs.get("training") is True and config.get("trainable", True):
+        return _no_affine(view, Reason.TRAINING_MODE, "it is called with training=True")
+    if x.shape is None:
+        return _no_affine(view, Reason.UNKNOWN_SHAPE, "the rank of its input is not known")
+    roles = ["moving_mean", "moving_variance"]
+    arrays = {role: _float64(view, role) for role in [*roles, "gamma", "beta"]}
+    mean, variance = arrays["moving_mean"], arrays["moving_variance"]
+    if mean is None or variance is None:
+        return _no_affine(view, Reason.UNREADABLE_CONSTANT, "its statistics are missing")
+    gamma = np.ones_like(mean) if arrays["gamma"] is None else arrays["gamma"]
+    beta = np.zeros_like(mean) if arrays["beta"] is None else arrays["beta"]
+    epsilon = float(config.get("epsilon", 1e-3))
+    spread = variance + epsilon
+    bad = np.flatnonzero(~(spread.reshape(-1) > 0))
+    if bad.size:
+        nan = bool(np.isnan(spread).any())
+        detail = f"channel {bad[0]}: variance {variance.reshape(-1)[bad[0]]:g}"
+        return _no_affine(view, Reason.NOT_FINITE if nan else Reason.NONPOSITIVE_VARIANCE, detail)
+    scale = gamma / np.sqrt(spread)
+    shift = beta - mean * scale
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        return _no_affine(view, Reason.NOT_FINITE, "")
+    rank = len(x.shape)
+    axes = sorted(axes_of(config.get("axis", -1), rank))
+    wide = along(x.shape, axes, mean)
+    affine = Affine.of(scale.reshape(wide), shift.reshape(wide), rank)
+    single = len(axes) == 1
+    hold = _batch_norm_holder(gamma, beta, mean, variance, epsilon) if single else None
+    source = Source(affine, Form.NORM if single else Form.FIXED, axis=axes[0])
+    return view.op(source, [x], x.shape, hold=hold)
+
+
+def _batch_norm_holder(
+    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
+) -> Holder:
+    def hold(affine: Affine) -> Held | None:
+        scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
+        shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
+        arrays = {"gamma": scale * np.sqrt(variance + epsilon), "beta": shift + mean * scale}
+        return Held(arrays, {"scale": True, "center": True})
+
+    return hold
+
+
+def along(shape: Shape, axes: Sequence[int], array: Array) -> tuple[int, ...]:
+    """The shape that spreads the axes of ``array`` over ``axes`` of a value."""
+    if array.ndim == len(shape):
+        return array.shape
+    sizes = dict(zip(axes, array.shape, strict=True))
+    return tuple(sizes.get(axis, 1) for axis in range(len(shape)))
+
+
+def _no_affine(view: View, reason: Reason, detail: str) -> Value:
+    """Something that looks like an affine and cannot be used as one."""
+    transfer = Opaque(reason, detail, candidate=True)
+    return view.op(transfer, [view.input], view.input.shape)
+
+
+def _float64(view: View, role: str) -> Array | None:
+    array = view.layer.weights.get(role)
+    return None if array is None else array.read().astype(np.float64)
+
+
+def normalization(view: View) -> Value:
+    """Normalization: ``(x - mean) / max(sqrt(variance), 1e-7)``, or its inverse."""
+    x, config = view.input, view.config
+    if x.shape is None:
+        return _no_affine(view, Reason.UNKNOWN_SHAPE, "the rank of its input is not known")
+    rank = len(x.shape)
+    stated = config.get("axis", -1)
+    axes = [] if stated is None else sorted(axes_of(stated, rank))
+    found = [_statistic(view, role) for role in ("mean", "variance")]
+    if found[0] is None or found[1] is None:
+        return _no_affine(view, Reason.UNREADABLE_CONSTANT, "its statistics are missing")
+    mean, variance = (_spread(array, axes, rank) for array in found if array is not None)
+    spread = np.maximum(np.sqrt(variance), 1e-7)
+    if not (np.isfinite(spread).all() and np.isfinite(mean).all()):
+        return _no_affine(view, Reason.NOT_FINITE, "")
+    if config.get("invert"):
+        affine = Affine.of(spread, mean, rank)
+    else:
+        affine = Affine.of(1.0 / spread, -mean / spread, rank)
+    source = Source(affine, Form.NORM, axis=rank - 1)
+    return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, "Rescaling"))
+
+
+def _statistic(view: View, role: str) -> Array | None:
+    stated = view.config.get(role)
+    if isinstance(stated, dict):
+        stated = stated.get("config", {}).get("value", stated.get("value"))
+    return _float64(view, role) if stated is None else np.asarray(stated, dtype=np.float64)
+
+
+def _spread(array: Array, axes: Sequence[int], rank: int) -> Array:
+    if array.ndim == rank:
+        return array
+    shape = [1] * rank
+    for size, axis in zip(reversed(array.shape), reversed(axes), strict=False):
+        shape[axis] = size
+    return array.reshape(shape)
+
+
+def rescaling(view: View) -> Value:
+    """Rescaling: ``x * scale + offset``, by numbers or by one per element of the last axes."""
+    x = view.input
+    if x.shape is None:
+        return _no_affine(view, Reason.UNKNOWN_SHAPE, "the rank of its input is not known")
+    scale, offset = (_numbers(view.config.get(key, 0.0)) for key in ("scale", "offset"))
+    affine = Affine.of(scale, offset, len(x.shape))
+    if not affine.is_finite:
+        return _no_affine(view, Reason.NOT_FINITE, "")
+    if x.dtype not in _FLOATS:
+        # What it reads are integers: nothing before it can take part of it.
+        x = view.op(Opaque(detail="a cast from integers"), [x], x.shape, suffix="cast")
+    rank = len(x.shape or ())
+    source = Source(affine, Form.NORM, axis=rank - 1)
+    return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, ""))
+
+
+def _numbers(stated: Any) -> Array:
+    if isinstance(stated, dict):
+        stated = stated.get("config", {}).get("value", stated.get("value"))
+    return np.asarray(stated, dtype=np.float64)
+
+
+def _rescaling_holder(rank: int, class_name: str) -> Holder:
+    """A Rescaling can hold numbers, and vectors along the last axis."""
+
+    def hold(affine: Affine) -> Held | None:
+        if any(size != 1 for size in affine.shape[: rank - 1]):
+            return None
+        settings = {
+            "scale": _plain(affine.scale),
+            "offset": _plain(affine.shift),
+        }
+        return Held({}, settings, class_name)
+
+    return hold
+
+
+def _plain(array: Array) -> Any:
+    """A number where there is one only, else a list."""
+    flat = array.reshape(-1)
+    return float(flat[0]) if flat.size == 1 else [float(one) for one in flat]
+
+
+def layer_scale(view: View) -> Value:
+    """LayerScale of ConvNeXt: a factor per channel of the last axis."""
+    x, gamma = view.input, _float64(view, "gamma")
+    if x.shape is None or gamma is None:
+        return _no_affine(view, Reason.UNKNOWN_SHAPE, "")
+
+    def hold(affine: Affine) -> Held | None:
+        if not affine.is_scale or any(size != 1 for size in affine.shape[:-1]):
+            return None
+        return Held({"gamma": np.broadcast_to(affine.scale.reshape(-1), gamma.shape)})
+
+    source = Source(Affine.of(gamma, 0.0, len(x.shape)), Form.MUL)
+    return view.op(source, [x], x.shape, hold=hold)
+
+
+# -- activations ---------------------------------------------------------------------------
+
+
+def homogeneous(title: str) -> Commute:
+    """f(s * x) = s * f(x) for s >= 0."""
+    return Commute(
+        sign=Sign.NOT_NEGATIVE,
+        shift_blocked=Reason.ACTIVATION_SHIFT,
+        detail=f"{title} passes a scale, not a shift",
+    )
+
+
+_HOMOGENEOUS = frozenset({"relu", "leaky_relu"})
+_NOTHING = frozenset({"linear"})
+
+
+def activation_transfer(name: str) -> Transfer | None:
+    """How an activation treats an affine; None for none at all."""
+    if name in _NOTHING:
+        return None
+    if name in _HOMOGENEOUS:
+        return homogeneous(name)
+    return Opaque(Reason.ACTIVATION, f"{name} is not linear")
+
+
+def _name_of(spec: Any) -> str:
+    if spec is None:
+        return "linear"
+    if isinstance(spec, dict):
+        if spec.get("class_name") == "function":
+            return str(spec.get("config"))
+        return str(spec.get("class_name", "?"))
+    return str(spec)
+
+
+def activate(view: View, x: Value) -> Value:
+    """The activation that is part of a layer: a second step."""
+    spec = view.config.get("activation")
+    name = _name_of(spec)
+    if isinstance(spec, dict) and name in _LAYERS:
+        transfer: Transfer | None = _LAYERS[name](dict(spec.get("config") or {}))
+    else:
+        transfer = activation_transfer(name)
+    if transfer is None:
+        return x
+    return view.op(transfer, [x], x.shape, suffix="activation", op_type=name)
+
+
+def activation(view: View) -> Value:
+    """Activation."""
+    name = _name_of(view.config.get("activation"))
+    transfer = activation_transfer(name)
+    return view.op(transfer or Commute(), [view.input], view.input.shape)
+
+
+def _relu(config: Mapping[str, Any]) -> Transfer:
+    if config.get("max_value") is not None or config.get("threshold"):
+        return Opaque(Reason.ACTIVATION, "a bounded ReLU is not linear")
+    return homogeneous("ReLU")
+
+
+_LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Transfer]] = {
+    "ELU": lambda config: Opaque(Reason.ACTIVATION, "ELU is not linear"),
+    "LeakyReLU": lambda config: homogeneous("LeakyReLU"),
+    "PReLU": lambda config: homogeneous("PReLU"),
+    "ReLU": _relu,
+    "Softmax": lambda config: Opaque(Reason.ACTIVATION, "Softmax is not linear"),
+    "ThresholdedReLU": lambda config: Opaque(Reason.ACTIVATION, "it is not linear"),
+}
+
+
+def activation_layer(view: View) -> Value:
+    """ReLU, LeakyReLU, PReLU, ELU, Softmax."""
+    transfer = _LAYERS[view.layer.class_name](view.config)
+    return view.op(transfer, [view.input], view.input.shape)
+
+
+# -- merges --------------------------------------------------------------------------------
+
+
+def broadcast(values: Sequence[Value]) -> Shape | None:
+    """The shape of an elementwise result; None where a rank is not known."""
+    shapes = [one.shape for one in values if one.shape is not None]
+    if len(shapes) < len(values) or not shapes:
+        return None
+    rank = max(len(shape) for shape in shapes)
+    result: list[int | str | None] = []
+    for axis in range(-rank, 0):
+        dims = [shape[axis] for shape in shapes if -axis <= len(shape)]
+        wide = [dim for dim in dims if dim != 1]
+        known = [dim for dim in wide if isinstance(dim, int)]
+        result.append(known[0] if known else wide[0] if wide else 1)
+    return tuple(result)
+
+
+def _same_rank(values: Sequence[Value]) -> bool:
+    """Keras lets merging layers bring ranks together by rules of its own."""
+    return len({one.rank for one in values}) == 1 and values[0].rank is not None
+
+
+def weighted_sum(*signs: float) -> Callable[[View], Value]:
+    """Add, Subtract; Average where no signs are given."""
+
+    def rule(view: View) -> Value:
+        values = view.inputs
+        if not _same_rank(values):
+            return view.op(Opaque(Reason.UNKNOWN_SHAPE), values, broadcast(values))
+        weights = signs or (1.0 / len(values),) * len(values)
+        if len(weights) < len(values):
+            weights = (*weights, *weights[-1:] * (len(values) - len(weights)))
+        return view.op(Sum(tuple(range(len(values))), weights), values, broadcast(values))
+
+    return rule
+
+
+def extremum(view: View) -> Value:
+    """Maximum, Minimum."""
+    values = view.inputs
+    transfer = Join(tuple(range(len(values))), Sign.NOT_NEGATIVE)
+    usable = _same_rank(values)
+    return view.op(transfer if usable else Opaque(), values, broadcast(values))
+
+
+def concatenate(view: View) -> Value:
+    """Concatenate."""
+    values = view.inputs
+    shape = broadcast([])
+    if not _same_rank(values):
+        return view.op(Opaque(Reason.UNKNOWN_SHAPE), values, shape)
+    first = values[0].shape
+    assert first is not None
+    axis = int(view.config.get("axis", -1)) % len(first)
+    dims = [one.shape[axis] for one in values if one.shape is not None]
+    sizes = tuple(dim if isinstance(dim, int) else None for dim in dims)
+    known = [size for size in sizes if size is not None]
+    total = sum(known) if len(known) == len(sizes) else view.builder.fresh_dim()
+    return view.op(Concat(axis, sizes), values, (*first[:axis], total, *first[axis + 1 :]))
+
+
+def multiply(view: View) -> Value:
+    """Multiply of two computed values: each is the other's kernel."""
+    values = view.inputs
+    shape = broadcast(values)
+    if len(values) != 2 or shape is None or not _same_rank(values):
+        return view.op(Opaque(detail="a product of computed values"), values, shape)
+    return view.op(product_of(values, shape), values, shape)
+
+
+def product_of(values: Sequence[Value], shape: Shape) -> Contraction:
+    """Element by element: each axis of the result has one label."""
+    y: Axes = tuple((f"a{i}",) if dim != 1 else () for i, dim in enumerate(shape))
+    x, w = (_aligned(one.shape or (), shape, y) for one in values)
+    sizes = {
+        names[0]: dim for names, dim in zip(y, shape, strict=True) if names and isinstance(dim, int)
+    }
+    return Contraction(Labels(x, w, y, sizes))
+
+
+def _aligned(shape: Shape, out: Shape, y: Axes) -> Axes:
+    offset = len(out) - len(shape)
+    return tuple(
+        y[offset + i] if dim is not None and dim == out[offset + i] else ()
+        for i, dim in enumerate(shape)
+    )

@@ -1,0 +1,465 @@
+"""Lowering rules: layers with a kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from bnfold.core.diagnostics import Reason
+from bnfold.core.labels import Axes, Labels
+from bnfold.core.moves import Chain, Keep, Regroup, Segment, Shape
+from bnfold.core.transfer import Bias, Commute, Contraction, Opaque
+from bnfold.formats.keras.geometry import (
+    Dim,
+    Window,
+    spatial_count,
+    transposed_axis,
+    transposed_result,
+    tuple_of,
+    window_of,
+)
+from bnfold.formats.keras.lower_elementwise import activate
+from bnfold.formats.keras.lower_view import Slot, Value, View
+
+_UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the shape of its input is not known")
+
+
+def sizes_of(*pairs: tuple[Axes, Sequence[Dim] | None]) -> dict[str, int]:
+    """Sizes of labels that stand alone on an axis of known size."""
+    return {
+        names[0]: dim
+        for axes, shape in pairs
+        for names, dim in zip(axes, shape or (), strict=False)
+        if len(names) == 1 and isinstance(dim, int)
+    }
+
+
+def bias_slot(view: View, size: Dim, part: int | None = None) -> Slot:
+    """The layer's bias, made by ``use_bias`` where there is none."""
+    slot = view.slot("bias", part, use_bias=True)
+    return dataclasses.replace(slot, shape=(size,) if isinstance(size, int) else ())
+
+
+def product(
+    view: View,
+    x: Value,
+    labels: Labels,
+    shape: Shape,
+    *,
+    role: str = "kernel",
+    bias: Slot | None = None,
+    bias_axis: int | None = None,
+    suffix: str = "",
+    shift_blocked: Reason | None = None,
+    detail: str = "",
+    op_type: str = "",
+) -> Value:
+    """A contraction of ``x`` with one of the layer's arrays, and its bias."""
+    slot = view.slot(role)
+    kernel = view.operand(slot)
+    if kernel is None:
+        return view.op(Opaque(Reason.UNREADABLE_CONSTANT, role), [x], shape, suffix=suffix)
+    added = None if bias is None else view.operand(bias)
+    transfer = Contraction(
+        labels,
+        bias=None if bias is None else Bias(2, added is not None, axis=bias_axis),
+        shift_blocked=shift_blocked,
+        blocked_detail=detail,
+    )
+    return view.op(
+        transfer,
+        [x, kernel, added],
+        shape,
+        slots=[None, slot, bias],
+        suffix=suffix,
+        op_type=op_type,
+    )
+
+
+def dense(view: View) -> Value:
+    """Dense: along the last axis."""
+    x = view.input
+    if x.shape is None:
+        return view.op(_UNKNOWN, [x], None)
+    units = int(view.config["units"])
+    lead: Axes = tuple((f"a{axis}",) for axis in range(len(x.shape) - 1))
+    w: Axes = (("k",), ("n",))
+    y: Axes = (*lead, ("n",))
+    shape = (*x.shape[:-1], units)
+    labels = Labels((*lead, ("k",)), w, y, sizes_of(((*lead, ("k",)), x.shape), (y, shape)))
+    out = product(view, x, labels, shape, bias=bias_slot(view, units), bias_axis=len(shape) - 1)
+    return activate(view, out)
+
+
+def einsum_dense(view: View) -> Value:
+    """EinsumDense: a label per letter."""
+    x, kernel = view.input, view.layer.weights.get("kernel")
+    equation = str(view.config.get("equation", "")).replace(" ", "")
+    left, _, right = equation.partition("->")
+    a, _, b = left.partition(",")
+    if x.shape is None or kernel is None:
+        return view.op(_UNKNOWN, [x], None)
+    dots = len(x.shape) - len(a.replace("...", ""))
+    spread = [f"d{i}" for i in range(dots)]
+
+    def letters(term: str) -> list[str]:
+        head, found, tail = term.partition("...")
+        return [*head, *(spread if found else []), *tail]
+
+    names = [letters(term) for term in (a, b, right)]
+    if any(len(set(term)) < len(term) for term in names):
+        return view.op(Opaque(detail=f"Einsum {equation}"), [x], None)
+    one, two, out = (tuple((letter,) for letter in term) for term in names)
+    sizes = sizes_of((one, x.shape), (two, kernel.shape))
+    dims: dict[str, Dim] = dict(zip(names[0], x.shape, strict=True))
+    dims |= dict(zip(names[1], kernel.shape, strict=True))
+    shape = tuple(dims[letter] for letter in names[2])
+    bias = view.layer.weights.get("bias")
+    slot = None
+    if bias is not None:
+        slot = dataclasses.replace(view.slot("bias"), shape=bias.shape)
+    return activate(view, product(view, x, Labels(one, two, out, sizes), shape, bias=slot))
+
+
+def embedding(view: View) -> Value:
+    """Embedding: rows of a table, in the places of the ids."""
+    ids, slot = view.input, view.slot("embeddings")
+    table = view.operand(slot)
+    if ids.shape is None or table is None:
+        return view.op(_UNKNOWN, [ids], None)
+    rank = len(ids.shape)
+    width = int(view.config["output_dim"])
+    rows = int(view.config["input_dim"])
+    spread = Regroup((Segment((1,), (None,) * rank), Segment((width,), (width,))))
+    move = Chain((Keep((0,)), spread))
+    view.builder.shapes[table] = (rows, width)
+    shape = (*ids.shape, width)
+    return view.op(Commute(move), [table, ids], shape, slots=[slot, None], dtype="float32")
+
+
+def _axes(view: View, batch: str, space: Axes, channels: tuple[str, ...]) -> Axes:
+    """Labels of an image in the layer's data format; no label for the batch."""
+    first: Axes = ((batch,),) if batch else ((),)
+    return (*first, channels, *space) if view.channels_first else (*first, *space, channels)
+
+
+def image_shape(view: View, batch: Dim, space: Sequence[Dim], channels: Dim) -> Shape:
+    """A shape in the layer's data format."""
+    if view.channels_first:
+        return (batch, channels, *space)
+    return (batch, *space, channels)
+
+
+def space_of(view: View, shape: Shape) -> Shape:
+    """The spatial sizes."""
+    return shape[2:] if view.channels_first else shape[1:-1]
+
+
+def channels_of(view: View, shape: Shape) -> Dim:
+    """The number of channels."""
+    return shape[1] if view.channels_first else shape[-1]
+
+
+def channel_axis(view: View, rank: int) -> int:
+    """The axis of the channels."""
+    return 1 if view.channels_first else rank - 1
+
+
+_PADS = "the convolution pads with zeros"
+_BORDER = "a transposed convolution reaches its borders with fewer taps"
+
+
+def convolution(view: View) -> Value:
+    """Conv1D/2D/3D: kernel [*space, in / groups, filters]."""
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(_UNKNOWN, [x], None)
+    groups, filters = int(view.config.get("groups") or 1), int(view.config["filters"])
+    return activate(view, _convolved(view, x, window_of(view.config, count), groups, filters))
+
+
+def _convolved(
+    view: View,
+    x: Value,
+    window: Window,
+    groups: int,
+    filters: int,
+    *,
+    role: str = "kernel",
+    suffix: str = "",
+    biased: bool = True,
+    op_type: str = "",
+) -> Value:
+    assert x.shape is not None
+    count = len(window.kernel)
+    taps: Axes = tuple((f"k{i}",) for i in range(count))
+    free: Axes = ((),) * count
+    channels = channels_of(view, x.shape)
+    sizes = {"g": groups, "o": filters // groups}
+    sizes |= {f"k{i}": size for i, size in enumerate(window.kernel)}
+    if isinstance(channels, int):
+        sizes["c"] = channels // groups
+    labels = Labels(
+        _axes(view, "", free, ("g", "c")),
+        (*taps, ("c",), ("g", "o")),
+        _axes(view, "", free, ("g", "o")),
+        sizes,
+    )
+    space = space_of(view, x.shape)
+    shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), filters)
+    padded = _padded(window, space)
+    return product(
+        view,
+        x,
+        labels,
+        shape,
+        role=role,
+        bias=bias_slot(view, filters) if biased else None,
+        bias_axis=channel_axis(view, len(shape)),
+        shift_blocked=Reason.PADDING_SHIFT if padded else None,
+        detail=_PADS if padded else "",
+        suffix=suffix,
+        op_type=op_type,
+    )
+
+
+def _padded(window: Window, space: Shape) -> bool:
+    pads = window.pads(space)
+    return pads is None or any(pad != (0, 0) for pad in pads)
+
+
+def depthwise(view: View) -> Value:
+    """DepthwiseConv1D/2D: kernel [*space, in, multiplier]."""
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(_UNKNOWN, [x], None)
+    return activate(view, _depthwise(view, x, window_of(view.config, count), biased=True))
+
+
+def _depthwise(view: View, x: Value, window: Window, *, biased: bool) -> Value:
+    assert x.shape is not None
+    count, multiplier = len(window.kernel), int(view.config.get("depth_multiplier", 1))
+    channels = channels_of(view, x.shape)
+    taps: Axes = tuple((f"k{i}",) for i in range(count))
+    free: Axes = ((),) * count
+    sizes = {"o": multiplier} | {f"k{i}": size for i, size in enumerate(window.kernel)}
+    if isinstance(channels, int):
+        sizes["g"] = channels
+    labels = Labels(
+        _axes(view, "", free, ("g",)),
+        (*taps, ("g",), ("o",)),
+        _axes(view, "", free, ("g", "o")),
+        sizes,
+    )
+    wide = channels * multiplier if isinstance(channels, int) else None
+    space = space_of(view, x.shape)
+    shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), wide)
+    padded = _padded(window, space)
+    return product(
+        view,
+        x,
+        labels,
+        shape,
+        role="kernel" if biased else "depthwise_kernel",
+        bias=bias_slot(view, wide) if biased else None,
+        bias_axis=channel_axis(view, len(shape)),
+        shift_blocked=Reason.PADDING_SHIFT if padded else None,
+        detail=_PADS if padded else "",
+        suffix="" if biased else "depthwise",
+    )
+
+
+def separable(view: View) -> Value:
+    """SeparableConv1D/2D: two kernels."""
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(_UNKNOWN, [x], None)
+    deep = _depthwise(view, x, window_of(view.config, count), biased=False)
+    ones = (1,) * count
+    point = Window(ones, ones, ones, "valid")
+    filters = int(view.config["filters"])
+    return activate(
+        view,
+        _convolved(view, deep, point, 1, filters, role="pointwise_kernel", suffix="pointwise"),
+    )
+
+
+def transposed(view: View) -> Value:
+    """Conv1D/2D/3DTranspose: kernel [*space, filters, in]."""
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(_UNKNOWN, [x], None)
+    window, filters = window_of(view.config, count), int(view.config["filters"])
+    extra = view.config.get("output_padding")
+    outs: Sequence[int | None] = (None,) * count if extra is None else tuple_of(extra, count)
+    rows = [transposed_axis(window, axis, outs[axis]) for axis in range(count)]
+    space = transposed_result(window, space_of(view, x.shape), rows, view.builder.fresh_dim)
+    taps: Axes = tuple((f"k{i}",) for i in range(count))
+    free: Axes = ((),) * count
+    sizes = {"o": filters} | {f"k{i}": size for i, size in enumerate(window.kernel)}
+    channels = channels_of(view, x.shape)
+    if isinstance(channels, int):
+        sizes["c"] = channels
+    labels = Labels(
+        _axes(view, "", free, ("c",)),
+        (*taps, ("o",), ("c",)),
+        _axes(view, "", free, ("o",)),
+        sizes,
+    )
+    pointwise = {*window.kernel, *window.strides} == {1} and not any(any(row) for row in rows)
+    shape = image_shape(view, x.shape[0], space, filters)
+    out = product(
+        view,
+        x,
+        labels,
+        shape,
+        bias=bias_slot(view, filters),
+        bias_axis=channel_axis(view, len(shape)),
+        shift_blocked=None if pointwise else Reason.PADDING_SHIFT,
+        detail="" if pointwise else _BORDER,
+    )
+    return activate(view, out)
+
+
+_GATES: Mapping[str, int] = {"LSTM": 4, "LSTMV1": 4, "GRU": 3, "GRUV1": 3, "SimpleRNN": 1}
+_FEEDS_BACK = "the result feeds back into the next step"
+
+
+def recurrent(view: View) -> Value | list[Value]:
+    """LSTM, GRU, SimpleRNN: the input's kernel takes an affine of the data."""
+    x = view.input
+    y = _recurrent(view, x, view.inputs[1:])
+    if not view.config.get("return_state"):
+        return y
+    units = int(view.config["units"])
+    batch = None if x.shape is None else x.shape[0]
+    count = 2 if view.layer.class_name.startswith("LSTM") else 1
+    states = [
+        view.op(Opaque(Reason.CROSSES_TIME, _FEEDS_BACK), [y], (batch, units), suffix="state")
+        for _ in range(count)
+    ]
+    return [y, *states]
+
+
+def _recurrent(view: View, x: Value, states: Sequence[Value], suffix: str = "") -> Value:
+    config = view.config
+    units, gates = int(config["units"]), _GATES[view.layer.class_name]
+    width = gates * units
+    slot = view.slot("kernel")
+    kernel = view.operand(slot)
+    if x.shape is None or len(x.shape) != 3 or kernel is None:
+        return view.op(_UNKNOWN, [x, *states], None, suffix=suffix)
+    split = gates == 3 and config.get("reset_after", view.generation == 3)
+    bias = bias_slot(view, width, 0 if split else None)
+    if split:
+        bias = dataclasses.replace(bias, shape=(2, width))
+    added = view.operand(bias)
+    w: Axes = (("i",), ("h",))
+    labels = Labels(((), (), ("i",)), w, (("h",),), sizes_of((w, (x.shape[2], width))))
+    transfer = Contraction(
+        labels,
+        bias=Bias(2, added is not None),
+        output_blocked=Reason.CROSSES_TIME,
+        blocked_detail=_FEEDS_BACK,
+    )
+    whole = config.get("return_sequences")
+    shape = (x.shape[0], x.shape[1], units) if whole else (x.shape[0], units)
+    return view.op(
+        transfer, [x, kernel, added, *states], shape, slots=[None, slot, bias], suffix=suffix
+    )
+
+
+def bidirectional(view: View) -> Value | list[Value]:
+    """Bidirectional: two recurrent layers read the same data."""
+    x = view.input
+    halves = []
+    for attribute, title in (("forward_layer", "forward"), ("backward_layer", "backward")):
+        part = view.layer.parts.get(attribute)
+        if part is None or part.class_name not in _GATES:
+            return view.op(Opaque(), view.inputs, None)
+        inner = dataclasses.replace(view, layer=part, key=f"{view.key}/.{attribute}")
+        halves.append(_recurrent(inner, x, (), title))
+    shape = halves[0].shape
+    forward = view.layer.parts["forward_layer"].config
+    mode = view.config.get("merge_mode", "concat")
+    why = Opaque(Reason.CROSSES_TIME, _FEEDS_BACK)
+    if mode is None or forward.get("return_state") or len(view.inputs) > 1:
+        # How many results there are depends on the layer; nothing passes any of them.
+        states = 2 if str(view.layer.parts["forward_layer"].class_name).startswith("LSTM") else 1
+        count = (2 if mode is None else 1) + 2 * states * bool(forward.get("return_state"))
+        return view.ops(why, halves, [None] * count, suffix="merge")
+    if shape is not None and mode == "concat":
+        shape = (*shape[:-1], 2 * int(forward["units"]))
+    return view.op(why, halves, shape, suffix="merge")
+
+
+def multi_head(view: View) -> Value | list[Value]:
+    """MultiHeadAttention: three projections, a weighted mean of the values, one projection."""
+    config = view.config
+    given = view.args[0:3] if len(view.args) > 1 else (view.args[0], view.kwargs.get("value"))
+    query, content = given[0], given[1]
+    key = view.kwargs.get("key") or (given[2] if len(given) > 2 else None) or content
+    values = [one for one in (query, content, key) if isinstance(one, Value)]
+    wants = view.kwargs.get("return_attention_scores")
+    plain = len(values) == 3 and all(one.shape and len(one.shape) == 3 for one in values)
+    if not plain or config.get("use_gate") or config.get("output_shape") or wants:
+        return view.ops(Opaque(), view.inputs, [None, None] if wants else [None])
+    heads, size = int(config["num_heads"]), int(config["key_dim"])
+    depth = int(config.get("value_dim") or size)
+    q = _projection(view, "query", values[0], heads, size)
+    k = _projection(view, "key", values[2], heads, size)
+    v = _projection(view, "value", values[1], heads, depth)
+    assert q.shape is not None
+    shape = (*q.shape[:2], heads, depth)
+    others = [one for one in view.inputs if one not in values]
+    mixed = view.op(Commute(Keep((1,))), [v, q, k, *others], shape, suffix="mix")
+    kernel = view.layer.weights.get("output/kernel")
+    if kernel is None:
+        return view.op(Opaque(), [mixed], None)
+    x: Axes = ((), ("t",), ("h",), ("d",))
+    w: Axes = (("h",), ("d",), ("f",))
+    labels = Labels(x, w, ((), ("t",), ("f",)), sizes_of((w, kernel.shape)))
+    bias = dataclasses.replace(view.slot("output/bias", use_bias=True), shape=(kernel.shape[2],))
+    used = bias if view.layer.weights.get("output/bias") is not None else None
+    out = (*q.shape[:2], kernel.shape[2])
+    return product(view, mixed, labels, out, role="output/kernel", bias=used, suffix="output")
+
+
+def _projection(view: View, part: str, x: Value, heads: int, size: int) -> Value:
+    assert x.shape is not None
+    w: Axes = (("f",), ("h",), ("d",))
+    y: Axes = ((), ("t",), ("h",), ("d",))
+    sizes = sizes_of((w, (x.shape[2], heads, size)))
+    labels = Labels(((), ("t",), ("f",)), w, y, sizes)
+    slot = view.slot(f"{part}/bias")
+    used = slot if view.layer.weights.get(slot.role) is not None else None
+    shape = (*x.shape[:2], heads, size)
+    return product(view, x, labels, shape, role=f"{part}/kernel", bias=used, suffix=part)
+
+
+def statistics_norm(view: View) -> Value:
+    """LayerNormalization and GroupNormalization: gamma and beta take an affine behind them."""
+    x = view.input
+    slot, why = view.slot("gamma"), "it divides by statistics of its input"
+    gamma = view.operand(slot)
+    if x.shape is None or gamma is None or view.config.get("rms_scaling"):
+        return view.op(Opaque(Reason.ACTIVATION, why), [x], x.shape)
+    rank = len(x.shape)
+    axis = view.config.get("axis", -1)
+    axes = [int(a) % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])]
+    named: Axes = tuple((f"a{i}",) if i in axes else () for i in range(rank))
+    w: Axes = tuple((f"a{i}",) for i in sorted(axes))
+    beta = dataclasses.replace(
+        view.slot("beta", center=True),
+        shape=tuple(d for i in sorted(axes) if isinstance(d := x.shape[i], int)),
+    )
+    added = view.operand(beta)
+    trailing = sorted(axes) == list(range(rank - len(axes), rank))
+    bias = Bias(2, added is not None, axis=axes[0] if len(axes) == 1 else None)
+    transfer = Contraction(
+        Labels(((),) * rank, w, named, sizes_of((named, x.shape))),
+        bias=bias if trailing or len(axes) == 1 else None,
+        input_blocked=Reason.ACTIVATION,
+        blocked_detail=why,
+    )
+    return view.op(transfer, [x, gamma, added], x.shape, slots=[None, slot, beta])
