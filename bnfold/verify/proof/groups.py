@@ -47,6 +47,7 @@ def grouped(
     misses: Collection[KernelHit],
     landings: Collection[Landing],
     proved: bool,
+    refuted: Collection[str],
 ) -> tuple[GroupProof, ...]:
     """The groups, in the order of the folded model's ops.
 
@@ -55,6 +56,7 @@ def grouped(
         misses: kernels that are not what the relation demands.
         landings: values found to be the original's, up to rounding.
         proved: whether all outputs are proved; a group is not proved by itself.
+        refuted: ops of the folded model that surely hold wrong constants.
     """
     makers: dict[int, list[str]] = defaultdict(list)
     for hit in [*hits, *misses]:
@@ -74,7 +76,7 @@ def grouped(
     for removed, into, _ in links:
         union.join([*(f"-{name}" for name in removed), *(f"+{name}" for name in into)])
     found: dict[str, _Group] = {}
-    failed = {miss.op for miss in misses}
+    failed = {miss.op for miss in misses} & set(refuted)
     for removed, into, event in links:
         names = [*(f"-{name}" for name in sorted(removed)), *(f"+{n}" for n in sorted(into))]
         if not names:

@@ -249,7 +249,14 @@ def _assembled(attempt: _Attempt) -> Proof:
     else:
         status = ProofStatus.UNKNOWN
     space = attempt.space
-    groups = grouped(space.hits, space.misses, space.landings, status is ProofStatus.PROVED)
+    refutations = _refutations(attempt)
+    groups = grouped(
+        space.hits,
+        space.misses,
+        space.landings,
+        status is ProofStatus.PROVED,
+        {refutation.op for refutation in refutations},
+    )
     kernel = max(
         [hit.match.ulps for hit in space.hits]
         + [landing.gap.scale_ulps for landing in space.landings],
@@ -263,7 +270,7 @@ def _assembled(attempt: _Attempt) -> Proof:
         status,
         tuple(OutputProof(v.name, v.status, v.argument) for v in attempt.verdicts),
         groups,
-        _refutations(attempt),
+        refutations,
         proved / len(statuses) if statuses else 0.0,
         good / len(groups) if groups else 1.0,
         max(kernel, bias),

@@ -78,8 +78,16 @@ class Reader:
     def known(self, value: ir.Value) -> Known:
         """What is known of a value; one that was never read is a value of its own."""
         if value not in self.values:
-            self.values[value] = self._given(value, ("unknown", value.name, self.space.folded))
+            self.values[value] = self._given(value, self._unread_key(value))
         return self.values[value]
+
+    def _unread_key(self, value: ir.Value) -> Hashable:
+        """Data that is not there is the same in both models if it is the same place in a file."""
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            place = (str(tensor.location), tensor.offset, tensor.length)
+            return ("missing", value.name, place, tuple(tensor.shape))
+        return ("unknown", value.name, self.space.folded)
 
     def _given(self, value: ir.Value, key: Hashable) -> Form:
         self.space.made = value.name or ""

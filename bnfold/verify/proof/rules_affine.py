@@ -19,7 +19,7 @@ from bnfold.verify.proof.forms import (
     shrunk,
 )
 from bnfold.verify.proof.rounding import EXACT, GRAINS, Array, coarser
-from bnfold.verify.proof.source import Known, Op
+from bnfold.verify.proof.source import Known, Op, is_read
 from bnfold.verify.proof.space import Space
 
 
@@ -197,7 +197,7 @@ def dropout(space: Space, op: Op) -> list[Form]:
     training = op.input(2)
     if training is not None and (not isinstance(training, Const) or bool(np.any(training.value))):
         raise UnfitError("training mode")
-    if len(op.node.outputs) > 1 and op.node.outputs[1].uses():
+    if len(op.node.outputs) > 1 and is_read(op.node.outputs[1]):
         raise UnfitError("the mask is used")
     if op.since and op.since < 7 and not op.integer("is_test", 0):
         raise UnfitError("training mode")
@@ -207,7 +207,7 @@ def dropout(space: Space, op: Op) -> list[Form]:
 def batch_normalization(space: Space, op: Op) -> list[Form]:
     """BatchNormalization with constant statistics: y = (x - mean) / sqrt(var + eps) * s + b."""
     x = computed(op.input(0))
-    if op.integer("training_mode", 0) or any(v.uses() for v in op.node.outputs[1:]):
+    if op.integer("training_mode", 0) or any(is_read(v) for v in op.node.outputs[1:]):
         raise UnfitError("training mode")
     if op.since and op.since < 7 and not op.integer("is_test", 0):
         raise UnfitError("training mode")

@@ -12,7 +12,7 @@ from bnfold.verify.proof.normal_forms import relative
 from bnfold.verify.proof.rounding import GRAINS
 from bnfold.verify.proof.rules_affine import as_form, computed, constant
 from bnfold.verify.proof.rules_nonlinear import operand_key
-from bnfold.verify.proof.source import Known, Op
+from bnfold.verify.proof.source import Known, Op, is_read
 from bnfold.verify.proof.space import Space
 
 
@@ -59,7 +59,7 @@ def normalization(space: Space, op: Op) -> list[Form]:
     """LayerNormalization and its kin: scale and bias act on what has been normalized."""
     x = computed(op.input(0))
     shape = op.shape_as(x.shape)
-    if shape is None or any(value.uses() for value in op.node.outputs[1:]):
+    if shape is None or any(is_read(value) for value in op.node.outputs[1:]):
         raise UnfitError("rank unknown, or statistics used")
     rank = len(shape)
     scale = _per_element(op, op.input(1), rank)

@@ -204,40 +204,31 @@ def matmul(space: Space, op: Op) -> list[Form]:
     """MatMul with a constant on either side."""
     left, right = op.input(0), op.input(1)
     if isinstance(right, Const) and isinstance(left, Form):
-        x = operand(space, left)
-        assert x.shape is not None
         kernel = _unit_axes_dropped(weight(right), 2)
-        rank = len(x.shape)
-        if kernel.value.ndim > rank:
-            raise UnfitError("more batch axes than the operand")
-        names = string.ascii_letters[:rank]
-        if kernel.value.ndim == 1:
-            return [product(space, op, x, kernel, Labels(names, names[-1], names[:-1]))]
-        batch = names[rank - kernel.value.ndim : -2]
-        if rank == 1:
-            raise UnfitError("vector operand")
-        return [
-            product(space, op, x, kernel, Labels(names, batch + names[-1] + "Z", names[:-1] + "Z"))
-        ]
-    if isinstance(left, Const) and isinstance(right, Form):
-        x = operand(space, right)
-        assert x.shape is not None
+        x = operand(space, left)
+        x_batch, k_batch, y_batch = _batches(len(x.shape or ()), kernel.value.ndim)
+        rows = "M" if len(x.shape or ()) > 1 else ""
+        columns = "N" if kernel.value.ndim > 1 else ""
+        labels = Labels(x_batch + rows + "K", k_batch + "K" + columns, y_batch + rows + columns)
+    elif isinstance(left, Const) and isinstance(right, Form):
         kernel = _unit_axes_dropped(weight(left), 2)
-        rank = len(x.shape)
-        if rank < 2 or not 2 <= kernel.value.ndim <= rank:
-            raise UnfitError("vector operand")
-        names = string.ascii_letters[:rank]
-        batch = names[rank - kernel.value.ndim : -2]
-        return [
-            product(
-                space,
-                op,
-                x,
-                kernel,
-                Labels(names, batch + "Z" + names[-2], names[:-2] + "Z" + names[-1]),
-            )
-        ]
-    raise UnfitError("both operands are computed")
+        x = operand(space, right)
+        x_batch, k_batch, y_batch = _batches(len(x.shape or ()), kernel.value.ndim)
+        rows = "M" if kernel.value.ndim > 1 else ""
+        columns = "N" if len(x.shape or ()) > 1 else ""
+        labels = Labels(x_batch + "K" + columns, k_batch + rows + "K", y_batch + rows + columns)
+    else:
+        raise UnfitError("both operands are computed")
+    return [product(space, op, x, kernel, labels)]
+
+
+def _batches(x_rank: int, k_rank: int) -> tuple[str, str, str]:
+    """Labels of the batch axes of operand, kernel and result, aligned from the right."""
+    if x_rank < 1 or k_rank < 1:
+        raise UnfitError("a scalar operand")
+    most = max(x_rank, k_rank, 2) - 2
+    names = string.ascii_lowercase[:most]
+    return names[most - max(x_rank - 2, 0) :], names[most - max(k_rank - 2, 0) :], names
 
 
 def _unit_axes_dropped(kernel: Const, keep: int) -> Const:

@@ -13,7 +13,7 @@ from bnfold.verify.proof.normal_forms import passing
 from bnfold.verify.proof.rounding import Array
 from bnfold.verify.proof.rules_affine import computed
 from bnfold.verify.proof.rules_move import rearranged
-from bnfold.verify.proof.source import Op
+from bnfold.verify.proof.source import Op, is_read
 from bnfold.verify.proof.space import Space
 
 Shift = Literal["all", "fixed", "none"]
@@ -36,7 +36,7 @@ def _key(op: Op) -> tuple[object, ...]:
 
 def max_pool(space: Space, op: Op) -> list[Form]:
     """MaxPool and GlobalMaxPool: a rising affine passes."""
-    if any(value.uses() for value in op.node.outputs[1:]):
+    if any(is_read(value) for value in op.node.outputs[1:]):
         raise UnfitError("the indices are used")
     form = _operand(space, op, None, "fixed", signed=False)
     return [

@@ -259,6 +259,11 @@ def _quiet() -> Iterator[None]:
         other.setLevel(level)
 
 
+def is_read(value: ir.Value) -> bool:
+    """Whether an op or the caller reads a value."""
+    return bool(value.uses()) or value.is_graph_output()
+
+
 def live_nodes(graph: ir.Graph) -> list[ir.Node]:
     """Nodes that an output of the graph depends on, each after those it reads."""
     wanted: set[ir.Node] = set()
