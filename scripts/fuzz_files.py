@@ -61,9 +61,8 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str, str]] = field(default_factory=list)
-    slowest: float = 0.0
-    peak_mb: float = 0.0
-    start_mb: float = 0.0
+    slowest: tuple[float, str] = (0.0, "")
+    peak_mb: tuple[float, str] = (0.0, "")
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -80,12 +79,14 @@ class Worker:
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent))),
             "BNFOLD_FUZZ_ROOT": str(home),
+            "TMPDIR": str(home / "tmp"),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TF_ENABLE_ONEDNN_OPTS": "0",
             "CUDA_VISIBLE_DEVICES": "-1",
         }
         self._process: subprocess.Popen[str] | None = None
         self._home = home
+        (home / "tmp").mkdir()
 
     def ask(self, root: Path, name: str) -> dict[str, Any]:
         """Have a file opened; a lost worker is an answer too."""
@@ -121,7 +122,7 @@ class Worker:
             )
         if self._line(300) != "ready\n":
             self.stop()
-            raise SystemExit(f"the worker did not start: {(self._home / 'stderr').read_text()}")
+            raise RuntimeError(f"the worker did not start: {(self._home / 'stderr').read_text()}")
         return self._process
 
     def _line(self, timeout: float) -> str:
@@ -186,7 +187,7 @@ def run(options: argparse.Namespace, home: Path, tally: Tally, share: int) -> No
     place = home / f"worker{share}"
     place.mkdir()
     worker = Worker(options.road, options.memory, options.timeout, place)
-    numbers = range(share, options.count, options.workers)
+    numbers = range(options.first + share, options.first + options.count, options.workers)
     try:
         for number in numbers if options.case is None else [options.case]:
             kind, case = make_case(options.seed, number, options.only)
@@ -197,9 +198,11 @@ def run(options: argparse.Namespace, home: Path, tally: Tally, share: int) -> No
             wrong = judge(root, case, answer, before)
             with tally.lock:
                 tally.outcomes[f"{kind}: {answer['outcome']}"] += 1
-                tally.slowest = max(tally.slowest, answer["seconds"])
-                tally.peak_mb = max(tally.peak_mb, answer["peak_mb"])
-                tally.start_mb = tally.start_mb or answer["peak_mb"]
+                label = f"case {number} ({case.label[:100]})"
+                tally.slowest = max(tally.slowest, (round(answer["seconds"], 2), label))
+                # A process's peak never falls, so the first case to reach it is the one to name.
+                if answer["peak_mb"] > tally.peak_mb[0] + 1:
+                    tally.peak_mb = (round(answer["peak_mb"]), label)
                 if wrong:
                     tally.failures.append((number, case.label, wrong))
                     print(f"case {number} ({case.label}): {wrong}", flush=True)
@@ -221,6 +224,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=10_000, help="how many files")
+    parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--memory", type=int, default=1000, help="MB a worker may add to its start")
@@ -251,8 +255,8 @@ def main() -> int:
         "outcomes": dict(sorted(tally.outcomes.items())),
         "broken promises": len(tally.failures),
         "seconds": round(time.monotonic() - started, 1),
-        "slowest file, seconds": round(tally.slowest, 2),
-        "peak memory, MB": round(tally.peak_mb),
+        "slowest file, seconds": tally.slowest,
+        "peak memory, MB": tally.peak_mb,
         "memory limit, MB beyond start": options.memory,
     }
     print(json.dumps(figures, indent=2))

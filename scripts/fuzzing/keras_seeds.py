@@ -46,36 +46,40 @@ LAYOUTS = (
 )
 
 
-def model_config(generation: int) -> Config:
+def model_config(layout: Layout) -> Config:
     """BN, Dense(elu), BN, Dense as a Sequential."""
-    shape_key = "batch_shape" if generation == 3 else "batch_input_shape"
+    shape_key = "batch_shape" if layout.generation == 3 else "batch_input_shape"
+    # Keras 2 wrote modules only into archives.
+    modules = layout.generation == 3 or layout.archive
     layers: list[Config] = [
-        _layer("InputLayer", "x", {shape_key: [None, _SIZES[0]]}, generation),
-        _layer("BatchNormalization", "bn", {"axis": -1, "epsilon": 1e-3}, generation),
+        _layer("InputLayer", "x", {shape_key: [None, _SIZES[0]]}, modules),
+        _layer("BatchNormalization", "bn", {"axis": -1, "epsilon": 1e-3}, modules),
     ]
     for number, units in enumerate(_SIZES[1:]):
         dense = {"units": units, "activation": "elu", "use_bias": True}
-        layers.append(_layer("Dense", f"dense_{number}", dense, generation))
-    layers.insert(3, _layer("BatchNormalization", "bn_mid", {"axis": -1}, generation))
-    return {"class_name": "Sequential", "config": {"name": "seed", "layers": layers}}
+        layers.append(_layer("Dense", f"dense_{number}", dense, modules))
+    layers.insert(3, _layer("BatchNormalization", "bn_mid", {"axis": -1}, modules))
+    model: Config = {"class_name": "Sequential", "config": {"name": "seed", "layers": layers}}
+    if modules:
+        model |= {"module": "keras", "registered_name": None}
+    return model
 
 
-def _layer(class_name: str, name: str, settings: Config, generation: int) -> Config:
-    config = {"name": name, "trainable": True, "dtype": "float32", **settings}
+def _layer(class_name: str, name: str, settings: Config, modules: bool) -> Config:
+    config = {"name": name, "dtype": "float32", **settings}
     layer: Config = {"class_name": class_name, "config": config}
-    if generation == 3:
+    if modules:
         layer |= {"module": "keras.layers", "registered_name": None}
     return layer
 
 
 def _weights() -> dict[str, tuple[tuple[str, ...], list[np.ndarray]]]:
     found = {}
-    widths = {"bn": _SIZES[0], "bn_mid": _SIZES[1]}
-    for name, width in widths.items():
+    for number, name in enumerate(("bn", "bn_mid")):
+        width = _SIZES[number]
         arrays = [_RNG.standard_normal(width).astype(np.float32) for _ in range(3)]
         arrays.append(_RNG.uniform(0.1, 3, width).astype(np.float32))
         found[name] = (_BN, arrays)
-    for number in range(2):
         shape = _SIZES[number : number + 2]
         kernel = _RNG.standard_normal(shape).astype(np.float32)
         bias = _RNG.standard_normal(shape[1]).astype(np.float32)
@@ -102,7 +106,7 @@ def make(
         extra: further members of the archive.
         compression: of the archive's members.
     """
-    config = model_config(layout.generation)
+    config = model_config(layout)
     if edit_config is not None:
         config = edit_config(config) or config
     text = json.dumps(config) if config_text is None else config_text
@@ -135,6 +139,7 @@ def make(
 
 
 def _archive_weights(file: h5py.File) -> None:
+    file.create_group("vars")
     counts: dict[str, int] = {}
     for name, (roles, arrays) in _weights().items():
         base = "batch_normalization" if roles is _BN else "dense"
