@@ -29,7 +29,7 @@ output_options = _all(
         metavar="FILE",
         multiple=True,
         type=click.Path(path_type=Path),
-        help="Also write the report: .txt, .json, .md or .xml (JUnit). Repeatable.",
+        help="Also write the report: .html, .md, .json, .xml (JUnit) or .txt. Repeatable.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
     click.option("--github", is_flag=True, help="Print the report as GitHub annotations."),
