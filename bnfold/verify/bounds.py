@@ -18,7 +18,7 @@ from bnfold.verify.tally import OutputTally
 # A correct rewriting done in its own type rounds each constant a handful of times, and a draw of
 # the noise has about twice the variance of one rounding to nearest. The figure that decides is a
 # root mean square; for the largest element the tails of two different samples are compared.
-NOISE_RMS = 4.0
+NOISE_RMS = 3.0
 NOISE_MAX = 12.0
 
 # One channel of one rewritten part: a handful of roundings of few constants.
@@ -61,6 +61,7 @@ class Measure:
         unit: what they are.
         what: which of several criteria this is, for people.
         feed: number of the feed where the figure is largest.
+        size: of the output itself in the same unit.
     """
 
     figure: float
@@ -68,6 +69,12 @@ class Measure:
     unit: str
     what: str
     feed: int = -1
+    size: float = math.inf
+
+    @property
+    def idle(self) -> bool:
+        """True where rounding alone may move the output by its own size: nothing can be shown."""
+        return self.bound >= self.size > 0
 
     @property
     def holds(self) -> bool:
@@ -84,66 +91,56 @@ class Measure:
 
 def against_noise(tally: OutputTally, label: str, noise: str) -> list[Measure]:
     """`label` must not differ from the reference by more than the noise under `noise` explains."""
-    figure, base = tally.spread(label), tally.spread(noise)
-    size = tally.size.rms or 1.0
-    measures = [
-        Measure(
-            figure.rms / size,
-            NOISE_RMS * base.rms / size,
-            "relative RMSE",
-            "root mean square",
-            figure.feed,
-        ),
-        Measure(
-            figure.largest / size,
-            NOISE_MAX * base.largest / size,
-            "of the output's RMS",
-            "largest element",
-            figure.feed,
-        ),
-    ]
+    unit = tally.size.rms or 1.0
+    base = tally.spread(noise)
+    bounds = (NOISE_RMS * base.rms, NOISE_MAX * base.largest)
+    measures = _two(tally, label, bounds, ("relative RMSE", "of the output's RMS"), unit)
     return measures + _discrete(tally, label, noise)
 
 
 def against_original(tally: OutputTally) -> list[Measure]:
     """End to end: the folded model is no farther from the reference than the original allows."""
-    folded, original, noise = (tally.spread(k) for k in ("folded", "original", "noise"))
-    measures = [
-        Measure(
-            folded.rms,
-            ORIGINAL_RMS * original.rms + RUNTIME_NOISE_RMS * noise.rms,
-            "RMSE from float64",
-            "root mean square",
-            folded.feed,
-        ),
-        Measure(
-            folded.largest,
-            ORIGINAL_MAX * original.largest + RUNTIME_NOISE_MAX * noise.largest,
-            "largest error",
-            "largest element",
-            folded.feed,
-        ),
-    ]
+    original, noise = tally.spread("original"), tally.spread("noise")
+    bounds = (
+        ORIGINAL_RMS * original.rms + RUNTIME_NOISE_RMS * noise.rms,
+        ORIGINAL_MAX * original.largest + RUNTIME_NOISE_MAX * noise.largest,
+    )
+    measures = _two(tally, "folded", bounds, ("RMSE from float64", "largest error"))
     return measures + _discrete(tally, "folded", "noise", also="original")
 
 
 def against_pair(tally: OutputTally) -> list[Measure]:
     """The two models in the runtime against each other, where float64 is no reference."""
-    pair, noise = tally.spread("pair"), tally.spread("noise")
-    measures = [
-        Measure(pair.rms, NOISE_RMS * noise.rms, "RMSE", "root mean square", pair.feed),
-        Measure(pair.largest, NOISE_MAX * noise.largest, "difference", "largest", pair.feed),
-    ]
+    noise = tally.spread("noise")
+    bounds = (NOISE_RMS * noise.rms, NOISE_MAX * noise.largest)
+    measures = _two(tally, "pair", bounds, ("RMSE", "largest difference"))
     return measures + _discrete(tally, "pair", "noise")
 
 
 def against_keras(tally: OutputTally, label: str = "keras-pair") -> list[Measure]:
     """Keras and the folded model: both round in their own ways."""
-    pair, original, noise = (tally.spread(k) for k in (label, "original", "noise"))
+    original, noise = tally.spread("original"), tally.spread("noise")
     bound = KERAS * (noise.rms + (original.rms if reference_is_trusted(tally) else 0.0))
+    measures = _two(tally, label, (bound, math.inf), ("RMSE from Keras", ""))
+    return measures[:1] + _discrete(tally, label, "noise", also="original")
+
+
+def _two(
+    tally: OutputTally,
+    label: str,
+    bounds: tuple[float, float],
+    units: tuple[str, str],
+    unit: float = 1.0,
+) -> list[Measure]:
+    """The root mean square and the largest element of a difference, both in units of `unit`."""
+    spread, size = tally.spread(label), tally.size
+    if not spread.count:
+        return []
+    figures, sizes = (spread.rms, spread.largest), (size.rms, size.largest)
+    whats = ("root mean square", "largest element")
     return [
-        Measure(pair.rms, bound, "RMSE from Keras", "root mean square", pair.feed),
-        *_discrete(tally, label, "noise", also="original"),
+        Measure(figure / unit, bound / unit, name, what, spread.feed, own / unit)
+        for figure, bound, name, what, own in zip(figures, bounds, units, whats, sizes, strict=True)
     ]
 
 
@@ -168,4 +165,4 @@ def _discrete(tally: OutputTally, label: str, noise: str, also: str = "") -> lis
     seen = max(tally.share(noise), tally.share(also) if also else 0.0)
     unseen = 3.0 / max(1, tally.elements.get(noise, 0)) if tally.coarse else 0.0
     bound = NOISE_RMS * seen + unseen
-    return [Measure(tally.share(label), bound, "share of elements", "discrete", 0)]
+    return [Measure(tally.share(label), bound, "share of elements", "discrete", 0, 1.0)]

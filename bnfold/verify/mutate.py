@@ -134,10 +134,25 @@ def _label(node: ir.Node) -> str:
 # --------------------------------------------------------------------------- faults
 
 
+def plant_column(model: ir.Model, rng: np.random.Generator, error: float) -> Planted:
+    """A copy of `model` with one column of one kernel multiplied by 1 + `error`.
+
+    Raises:
+        NoPlaceError: if the model has no constant kernel, or the error is lost in its type.
+    """
+    copy = model.clone()
+    op, detail = _scale_column(copy, rng, error)
+    return Planted(copy, "column", op, detail)
+
+
 def _column(model: ir.Model, rng: np.random.Generator) -> tuple[str, str]:
-    kernel = _kernel(model, rng)
     low, high = np.log(_COLUMN_ERRORS)
     error = float(np.exp(rng.uniform(low, high))) * float(rng.choice([-1.0, 1.0]))
+    return _scale_column(model, rng, error)
+
+
+def _scale_column(model: ir.Model, rng: np.random.Generator, error: float) -> tuple[str, str]:
+    kernel = _kernel(model, rng)
     column = int(rng.integers(kernel.channels))
     array = _array(model, kernel.name)
     _write(model, kernel.name, scaled_column(array, kernel, column, 1.0 + error))
@@ -322,8 +337,9 @@ def is_below_noise(
 ) -> bool:
     """Whether a fault moves every output by less than rounding everything once would.
 
-    Both are measured in float64 on the first feeds. Such a fault is no larger than what any correct
-    model of the same types shows, so no comparison of results can tell it from one.
+    Both are measured in float64 on the first feeds; two correct models differ by the noise of each,
+    sqrt(2) times that of one. Such a fault is no larger than what correct models of the same types
+    show, so no comparison of results can tell it from them.
     """
     try:
         still, moved = Float64Model(folded), Float64Model(mutant)
@@ -341,7 +357,7 @@ def is_below_noise(
         return False
     return all(
         not tally.faults
-        and tally.spread("fault").rms <= tally.spread("noise").rms
+        and tally.spread("fault").rms <= 2**0.5 * tally.spread("noise").rms
         and tally.share("fault") <= tally.share("noise")
         for tally in tallies.values()
     )

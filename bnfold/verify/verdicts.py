@@ -132,12 +132,21 @@ def _all(samples: Samples) -> Iterable[OutputTally]:
 
 def _judged(samples: Samples, kind: CheckKind, fault: Fault, judge: Judge, text: str) -> Check:
     """The output and criterion with the largest figure over its bound decide."""
-    ranked = [(measure, tally) for tally in _all(samples) for measure in judge(tally)]
+    found = [(measure, tally) for tally in _all(samples) for measure in judge(tally)]
+    ranked = [(measure, tally) for measure, tally in found if not measure.idle]
+    if not found:
+        return skipped(kind, "the model has no output that could be compared")
     if not ranked:
-        return skipped(kind, "the model has no numeric output")
+        reason = "rounding alone moves every output by its own size: nothing can be shown"
+        return skipped(kind, f"{text}: {reason}")
     worst, tally = max(ranked, key=lambda pair: (not pair[0].holds, _rank(pair[0].excess)))
     status = Status.PASSED if worst.holds else Status.FAILED
     detail = f"{text} ({worst.what})"
+    idle = {t.name for _, t in found} - {t.name for _, t in ranked}
+    if idle:
+        detail += (
+            f"; not shown for {', '.join(sorted(idle))}: rounding alone moves it by its own size"
+        )
     if samples.feeds < samples.total_feeds:
         detail += f"; {samples.feeds} of {samples.total_feeds} inputs within the time budget"
     code = "" if worst.holds else fault.code
@@ -167,7 +176,8 @@ def _argmax(samples: Samples) -> list[Check]:
     for tally in _all(samples):
         if not tally.rows or not reference_is_trusted(tally):
             continue
-        largest = next(m.bound for m in against_original(tally) if m.what == "largest element")
+        bounds = [m.bound for m in against_original(tally) if m.what == "largest element"]
+        largest = max(bounds, default=0.0)
         crossed = [margin for margin, _ in tally.margins if margin > 2.0 * largest]
         if crossed:
             detail = (
