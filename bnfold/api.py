@@ -135,6 +135,7 @@ def fold(
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
     fold_overridable: bool = False,
+    collapse: bool = False,
     verify_options: Mapping[str, Any] | None = None,
     benchmark_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -153,6 +154,7 @@ def fold(
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in a Keras file (Lambda layers) to run.
         fold_overridable: treat initializers that are also inputs of the graph as constants.
+        collapse: make one matrix product of two in a row where that is smaller.
         verify_options, benchmark_options: more keyword arguments for `verify` and `benchmark`.
         progress: is told what begins.
 
@@ -174,6 +176,7 @@ def fold(
         custom_objects=custom_objects,
         unsafe_load=unsafe_load,
         fold_overridable=fold_overridable,
+        collapse=collapse,
         verify_options=verify_options,
         benchmark_options=benchmark_options,
         progress=progress,
@@ -189,6 +192,7 @@ def inspect(
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
     fold_overridable: bool = False,
+    collapse: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Say what `fold` would do and why, without checking, measuring or writing anything.
@@ -202,6 +206,7 @@ def inspect(
         custom_objects=custom_objects,
         unsafe_load=unsafe_load,
         fold_overridable=fold_overridable,
+        collapse=collapse,
         progress=progress,
     )
     return result._report(ReportKind.INSPECT)
@@ -336,6 +341,7 @@ def attempt(
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
     fold_overridable: bool = False,
+    collapse: bool = False,
     verify_options: Mapping[str, Any] | None = None,
     benchmark_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -357,7 +363,7 @@ def attempt(
     folded = fold_model(
         opened.model,
         labels=opened.labels,
-        options=FoldOptions(fold_overridable=fold_overridable),
+        options=FoldOptions(fold_overridable=fold_overridable, collapse=collapse),
     )
     result = FoldResult(
         model=folded.model,

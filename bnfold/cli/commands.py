@@ -11,6 +11,7 @@ import click
 from bnfold.cli import options as opt
 from bnfold.cli.group import DefaultGroup, suggestion
 from bnfold.cli.output import Output, logging_to_stderr
+from bnfold.cli.several import fold_several
 
 _EXAMPLES = """\b
 Examples:
@@ -68,44 +69,64 @@ def cli() -> None:
 
 
 @cli.command("fold")
-@click.argument("model", type=_MODEL)
+@click.argument("models", metavar="MODEL...", type=_MODEL, nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
     type=_MODEL,
-    help="ONNX file to write. Default: MODEL.folded.onnx beside the input.",
+    help="ONNX file to write, or the folder for several models. Default: MODEL.folded.onnx beside "
+    "the input.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
 @click.option("--no-bench", is_flag=True, help="Do not measure latency.")
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Processes for several models (default: one per core).",
+)
 @opt.folding_options
+@opt.gate_options
 @opt.loading_options
 @opt.input_options
 @opt.verify_options
 @opt.bench_options
 @opt.output_options
 def fold_command(
-    model: Path,
+    models: tuple[Path, ...],
     output: Path | None,
     force: bool,
     no_verify: bool,
     no_bench: bool,
+    jobs: int | None,
     inputs: Path | None,
     **rest: Any,
 ) -> int:
-    """Fold MODEL (.h5, .keras or .onnx), verify, measure, write ONNX and report."""
+    """Fold MODEL (.h5, .keras or .onnx), verify, measure, write ONNX and report.
+
+    Several models are folded side by side into the folder that -o names, without measuring
+    latency; a run that was interrupted goes on where it was.
+    """
     out = _output(rest, force=force)
+    if len(models) > 1 or jobs is not None or (output is not None and output.is_dir()):
+        given = {"verify": not no_verify, "inputs": inputs, **rest}
+        return fold_several(models, output, jobs, out, given)
+    model = models[0]
     target = output or default_output(model)
     check_onnx_target(target, force=force)
     out.check((model, target))
 
     from bnfold import api
+    from bnfold.report.gates import Gates, failed_gates
 
+    gates = Gates(**opt.gating(rest))
     with out.progress() as progress:
         result = api.attempt(
             model,
             verify=not no_verify,
-            benchmark=not no_bench,
+            benchmark=not no_bench or gates.needs_benchmark,
             inputs=inputs,
             verify_options=opt.verifying(rest),
             benchmark_options=opt.measuring(rest),
@@ -114,15 +135,20 @@ def fold_command(
             **opt.folding(rest),
         )
         report = result.report
-        if report.passed:
+        failures = failed_gates(report, gates)
+        written = report.passed and not failures
+        if written:
             progress("writing")
             result.save(target, force=force)
-    if report.passed:
+    if written:
         chosen = () if output else (f"no -o was given, so the name {target} was chosen",)
         report = dataclasses.replace(report, output=str(target), notes=(*report.notes, *chosen))
+    report = dataclasses.replace(report, notes=(*report.notes, *failures))
     out.show(report)
     result.check()
-    return 0
+    for line in failures:
+        click.echo(f"bnfold: {line}", err=True)
+    return 0 if written else 1
 
 
 @cli.command("inspect")
@@ -197,6 +223,30 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
         )
     out.show(report)
     return 0
+
+
+@cli.command("diff")
+@click.argument("before", type=_MODEL)
+@click.argument("after", type=_MODEL)
+@opt.loading_options
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Print long lists whole.")
+def diff_command(before: Path, after: Path, as_json: bool, verbose: bool, **rest: Any) -> int:
+    """Show what differs between two models: interface, nodes, weights; exit 1 if anything does."""
+    from bnfold.formats.onnx.diff import diff_models
+    from bnfold.report.difftext import render_diff
+    from bnfold.sources import open_source
+
+    options = opt.loading(rest)
+    one, other = (open_source(path, **options).model for path in (before, after))
+    diff = diff_models(one, other)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(dataclasses.asdict(diff), indent=2))
+    else:
+        click.echo(render_diff(diff, verbose=verbose), nl=False)
+    return 0 if diff.is_empty else 1
 
 
 @cli.command("explain")

@@ -56,6 +56,32 @@ folding_options = _all(
         is_flag=True,
         help="Treat initializers that are also model inputs as constants.",
     ),
+    click.option(
+        "--collapse",
+        is_flag=True,
+        help="Make one matrix product of two in a row where that is smaller.",
+    ),
+)
+
+gate_options = _all(
+    click.option(
+        "--max-remaining",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="Fail if more than N affines stay.",
+    ),
+    click.option(
+        "--require-speedup",
+        metavar="X",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Fail unless the measured interval shows a speedup of at least X.",
+    ),
+    click.option(
+        "--max-size-growth",
+        metavar="PERCENT",
+        type=float,
+        help="Fail if the model grows by more.",
+    ),
 )
 
 input_options = _all(
@@ -113,7 +139,8 @@ bench_options = _all(
 
 # Option of the command line: keyword of the API.
 _LOADING = {"unsafe_load": "unsafe_load"}
-_FOLDING = {"opset": "opset", "fold_overridable": "fold_overridable"}
+_FOLDING = {name: name for name in ("opset", "fold_overridable", "collapse")}
+_GATES = ("max_remaining", "require_speedup", "max_size_growth")
 _VERIFY = {
     name: name for name in ("samples", "seed", "budget_seconds", "counterexample", "mutations")
 }
@@ -135,6 +162,11 @@ def loading(values: dict[str, Any]) -> dict[str, Any]:
 def folding(values: dict[str, Any]) -> dict[str, Any]:
     """Take the options of `folding_options` out of `values`, as keywords of the API."""
     return _taken(values, _FOLDING)
+
+
+def gating(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `gate_options` out of `values`, as fields of `Gates`."""
+    return _taken(values, {name: name for name in _GATES})
 
 
 def verifying(values: dict[str, Any]) -> dict[str, Any]:
