@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from onnx import helper
 
@@ -368,3 +369,20 @@ def test_an_output_of_zeros_is_no_reason_to_fail() -> None:
 def test_forward_fold_of_an_input_normalizer_draws_from_its_statistics() -> None:
     result = stranger(forward(3))
     assert result.passed and result.strength is not None
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("family", ["conv"])
+def test_onnxruntimes_own_folds_pass(family: str, seed: int, tmp_path: Path) -> None:
+    """A stranger that computes its constants in float32, not in float64."""
+    original = FAMILIES[family](seed).original
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(ir.to_proto(original).SerializeToString(), options)
+    candidate = ir.load(tmp_path / "optimized.onnx")
+    assert "BatchNormalization" not in {node.op_type for node in candidate.graph}
+    result = stranger(Pair(original, candidate, candidate), seed=seed)
+    assert result.passed, [c for c in result.checks if c.status is Status.FAILED]
+    channels = [c for c in result.checks if c.kind is CheckKind.LOCAL][1]
+    assert channels.figure is not None and channels.figure > 0.05
