@@ -267,6 +267,21 @@ class Reduce:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Each result is the sum of ``times`` elements: a shift counts as often, a scale once."""
+
+    times: int
+
+    def forward(self, affine: Affine) -> Affine:
+        """The shift so many times."""
+        return Affine(affine.scale, affine.shift * self.times)
+
+    def backward(self, affine: Affine) -> Affine:
+        """Its share of the shift."""
+        return Affine(affine.scale, affine.shift / self.times)
+
+
+@dataclass(frozen=True)
 class Chain:
     """Several moves, one after the other."""
 

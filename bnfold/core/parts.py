@@ -12,7 +12,7 @@ from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Reason
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Bias, Commute, Contraction, Sign
+from bnfold.core.transfer import Bias, Border, Commute, Contraction, Sign
 
 
 def composed(outer: Affine, inner: Affine) -> Affine:
@@ -38,18 +38,18 @@ def check_sign(sign: Sign, affine: Affine) -> None:
         raise Blocked(Reason.ZERO_SCALE, f"{int((affine.scale == 0.0).sum())} scales are zero")
 
 
-def border_behind(value: float, affine: Affine) -> float:
-    """What ``affine`` makes of a border of ``value``.
+def border_behind(border: Border, value: float, affine: Affine) -> float:
+    """What ``affine`` makes of a border that is ``value`` now.
 
     Raises:
         Blocked: if that differs from channel to channel.
     """
     with np.errstate(invalid="ignore"):
-        return _one_number(affine.scale * value + affine.shift, affine, value)
+        return _one_number(border, affine.scale * value + affine.shift, affine, value)
 
 
-def border_before(value: float, affine: Affine) -> float:
-    """The border of which ``affine`` makes ``value``.
+def border_before(border: Border, value: float, affine: Affine) -> float:
+    """The border of which ``affine`` makes ``value``, which it is now.
 
     Raises:
         Blocked: if it would have to differ from channel to channel, or there is none.
@@ -57,22 +57,22 @@ def border_before(value: float, affine: Affine) -> float:
     if affine.is_scale and value == 0.0:
         return value
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _one_number((value - affine.shift) / affine.scale, affine, value)
+        return _one_number(border, (value - affine.shift) / affine.scale, affine, value)
 
 
-def _one_number(borders: Array, affine: Affine, value: float) -> float:
-    first = float(borders.reshape(-1)[0])
+def _one_number(border: Border, numbers: Array, affine: Affine, value: float) -> float:
+    first = float(numbers.reshape(-1)[0])
     size = float(np.abs(affine.shift).max()) + (abs(value) if np.isfinite(value) else 0.0)
     rounding = 4 * np.finfo(np.float64).eps * (size + abs(first) if np.isfinite(first) else 0.0)
     with np.errstate(invalid="ignore"):
-        alike = (borders == first) | (np.abs(borders - first) <= rounding)
+        alike = (numbers == first) | (np.abs(numbers - first) <= rounding)
     if not alike.all():
-        detail = f"the border of {value:g} would have to differ by channel"
-        raise Blocked(Reason.PADDING_SHIFT, detail)
+        detail = f"its constant {value:g} would have to differ by channel"
+        raise Blocked(border.reason, detail)
     if first == value or abs(first - value) <= rounding:
         return value
-    if not np.isfinite(first):
-        raise Blocked(Reason.PADDING_SHIFT, f"the border of {value:g} would become {first:g}")
+    if border.operand is None or not np.isfinite(first):
+        raise Blocked(border.reason, f"its constant {value:g} cannot become {first:g}")
     return first
 
 

@@ -23,9 +23,10 @@ from bnfold.core.holding import form_for
 from bnfold.core.plan import Plan
 from bnfold.core.reporting import Outcome, report
 from bnfold.core.state import Standing, State
+from bnfold.core.trail import Stopped
 from bnfold.core.transfer import Form, Source
 from bnfold.core.units import Unit, find_units
-from bnfold.core.walk import Stopped, Walker
+from bnfold.core.walk import Walker
 
 MAX_ROUNDS = 20
 Cost = tuple[float, int, int]

@@ -112,16 +112,18 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Border:
-    """A constant that the op puts around the data; it must undergo the affine as the data do.
+    """One number beside the data (padding, a bound); it must undergo the affine as they do.
 
     Attributes:
         value: it.
         operand: index of the operand that holds it, and may be edited or created; None where
             it cannot be changed.
+        reason: why nothing passes if it cannot follow.
     """
 
     value: float
     operand: int | None = None
+    reason: Reason = Reason.PADDING_SHIFT
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Commute:
         sign: which scales pass.
         shift_blocked: why a shift does not pass; None if it does.
         detail: the particulars of the above.
-        border: the constant around the data, if there is one.
+        borders: numbers beside the data that an affine changes too.
     """
 
     move: Move = field(default_factory=Keep)
@@ -142,7 +144,7 @@ class Commute:
     sign: Sign = Sign.ANY
     shift_blocked: Reason | None = None
     detail: str = ""
-    border: Border | None = None
+    borders: tuple[Border, ...] = ()
 
 
 @dataclass(frozen=True)

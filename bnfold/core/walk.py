@@ -12,12 +12,11 @@ Both raise `Stopped` with a `Refusal`, and leave the state as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
-from bnfold.core.diagnostics import Direction, Reason, Refusal
+from bnfold.core.diagnostics import Direction, Reason
 from bnfold.core.graph import Op, Use
 from bnfold.core.holding import form_for
 from bnfold.core.labels import Labels
@@ -29,11 +28,12 @@ from bnfold.core.parts import (
     check_law,
     check_sign,
     composed,
-    fit_shape,
     slices,
 )
-from bnfold.core.state import Standing, State
+from bnfold.core.state import Standing
+from bnfold.core.trail import BACK, Stopped, Trail
 from bnfold.core.transfer import (
+    Border,
     Commute,
     Concat,
     Contraction,
@@ -47,28 +47,11 @@ from bnfold.core.transfer import (
     Sum,
 )
 
-MAX_DEPTH = 150
-BACK, FORTH = Direction.BACKWARD, Direction.FORWARD
+FORTH = Direction.FORWARD
 
 
-class Stopped(Exception):  # noqa: N818 - a verdict, not an error
-    """A walk ended without the affine being absorbed."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason.title)
-        self.refusal = refusal
-
-
-class Walker:
+class Walker(Trail):
     """Walks affines through a state; see the module's docstring."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.graph = state.graph
-        self._trail: list[str] = []
-        self._depth = 0
-        # A kernel edited on behalf of a forward walk is reported as a forward fold.
-        self._direction = BACK
 
     # -- public ----------------------------------------------------------------------------
 
@@ -89,48 +72,6 @@ class Walker:
         """
         with self._attempt():
             self._offer(value, given)
-
-    @contextmanager
-    def _attempt(self) -> Iterator[None]:
-        mark, length = self.state.mark(), len(self._trail)
-        self._depth += 1
-        try:
-            if self._depth > MAX_DEPTH:
-                raise Stopped(self._refusal(BACK, None, Blocked(Reason.OPAQUE_OP, "too deep")))
-            yield
-        except Stopped:
-            self.state.rollback(mark)
-            raise
-        finally:
-            self._depth -= 1
-            del self._trail[length:]
-
-    def _refusal(self, direction: Direction, op: Op | None, blocked: Blocked) -> Refusal:
-        name, kind = ("", "") if op is None else (op.name, op.op_type)
-        return Refusal(
-            blocked.reason, direction, name, kind, blocked.detail, tuple(self._trail[-32:])
-        )
-
-    @contextmanager
-    def _at(self, op: Op | None, direction: Direction) -> Iterator[None]:
-        try:
-            yield
-        except Blocked as blocked:
-            raise Stopped(self._refusal(direction, op, blocked)) from None
-
-    def _first(self, attempts: list[Callable[[], None]]) -> bool:
-        """Run the first attempt that succeeds; the refusal of the first if none does."""
-        refusal: Stopped | None = None
-        for attempt in attempts:
-            try:
-                with self._attempt():
-                    attempt()
-                return True
-            except Stopped as stopped:
-                refusal = refusal or stopped
-        if refusal is not None:
-            raise refusal
-        return False
 
     # -- backward --------------------------------------------------------------------------
 
@@ -188,7 +129,7 @@ class Walker:
                 with self._at(op, BACK):
                     check_law(transfer, wanted)
                     moved = transfer.move.backward(wanted)
-                    self._change_border(number, transfer, wanted, border_behind)
+                    self._change_borders(number, transfer, wanted, border_behind)
                 return Use(number, transfer.data), moved
             case Sum():
                 self._request_sum(number, transfer, wanted)
@@ -219,27 +160,22 @@ class Walker:
                 with self._at(op, BACK):
                     raise Blocked(transfer.reason, transfer.detail)
 
-    def _change_border(
+    def _change_borders(
         self,
         number: int,
         transfer: Commute,
         affine: Affine,
-        changed: Callable[[float, Affine], float],
+        changed: Callable[[Border, float, Affine], float],
     ) -> None:
-        """Give a constant around the data the value that the affine asks for."""
-        border = transfer.border
-        if border is None:
-            return
-        now = border.value
-        use = None if border.operand is None else Use(number, border.operand)
-        if use in self.state.edits:
-            now = float(self.state.edits[use].shift.reshape(-1)[0])
-        new = changed(now, affine)
-        if new == now:
-            return
-        if use is None:
-            raise Blocked(Reason.PADDING_SHIFT, f"the border of {now:g} cannot become {new:g}")
-        self.state.edit(use, Affine.of(0.0, new))
+        """Give the constants beside the data the values that the affine asks for."""
+        for border in transfer.borders:
+            now = border.value
+            use = None if border.operand is None else Use(number, border.operand)
+            if use in self.state.edits:
+                now = float(self.state.edits[use].shift.reshape(-1)[0])
+            new = changed(border, now, affine)
+            if use is not None and new != now:
+                self.state.edit(use, Affine.of(0.0, new))
 
     def _request_source(self, number: int, source: Source, use: Use, wanted: Affine) -> None:
         """Another affine on the way: carry both on, or leave both (or a part) with it."""
@@ -372,23 +308,6 @@ class Walker:
         pairs = zip(total.operands, total.coefficients, strict=True)
         self._first([into(i, c) for i, c in pairs if c != 0.0])
 
-    def _fit(self, op: Op, operand: int, affine: Affine) -> Affine:
-        """The affine on a branch that is broadcast to the op's result.
-
-        Raises:
-            Blocked: if it varies where the branch has one element, or the shape is unknown.
-        """
-        name = op.inputs[operand]
-        assert name is not None
-        if affine.is_uniform:
-            return affine.at_rank(self.graph.rank(name) or 0)
-        if self.graph.constants.is_constant(name):
-            return affine
-        shape = self.graph.shapes.get(name)
-        if shape is None:
-            raise Blocked(Reason.UNKNOWN_SHAPE, f"the shape of {name} is not known")
-        return fit_shape(affine, shape, name)
-
     # -- forward ---------------------------------------------------------------------------
 
     def _offer(self, value: str, given: Affine) -> None:
@@ -431,7 +350,7 @@ class Walker:
                 with self._at(op, FORTH):
                     check_law(transfer, given)
                     moved = transfer.move.forward(given)
-                    self._change_border(use.op, transfer, given, border_before)
+                    self._change_borders(use.op, transfer, given, border_before)
                 return op.outputs[0], moved
             case Sum() if use.operand in transfer.operands:
                 with self._at(op, FORTH):
@@ -503,7 +422,8 @@ class Walker:
                 raise Blocked(Reason.BRANCH_REFUSES, "it is the op's bias")
         if use.operand not in (product.x, product.w):
             with self._at(op, FORTH):
-                raise Blocked(Reason.CROSSES_TIME, f"operand {use.operand} of {op.op_type}")
+                reason = product.output_blocked or Reason.OPAQUE_OP
+                raise Blocked(reason, f"operand {use.operand} of {op.op_type}")
         labels, other = product.labels, product.w
         if use.operand == product.w:
             labels, other = labels.swapped(), product.x
