@@ -119,7 +119,7 @@ def _share(graph: KerasGraph, known: Mapping[int, Layer]) -> KerasGraph:
     return dataclasses.replace(graph, layers=layers)
 
 
-_ROOTS = ("layers", "_layer_checkpoint_dependencies")
+ROOTS = ("layers", "_layer_checkpoint_dependencies")
 
 
 class ArchiveHolder:
@@ -143,21 +143,25 @@ class ArchiveHolder:
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         # Keras 2.12 called the group otherwise.
-        root = next((r for r in _ROOTS if self.child(r) is not None), _ROOTS[0])
-        counts: dict[str, int] = {}
-        found: dict[str, Holder] = {}
-        for layer in graph.layers.values():
-            if layer.is_operator or (graph.sequential and layer.class_name == "InputLayer"):
-                continue
-            name = snake_case(layer.class_name)
-            if name in counts:
-                counts[name] += 1
-                name = f"{name}_{counts[name]}"
-            else:
-                counts[name] = 0
-            path = _join(self._path, f"{root}/{name}")
-            found[layer.name] = ArchiveHolder(self._file, path)
-        return found
+        root = next((r for r in ROOTS if self.child(r) is not None), ROOTS[0])
+        return {
+            layer: ArchiveHolder(self._file, _join(self._path, f"{root}/{name}"))
+            for layer, name in archive_names(graph).items()
+        }
+
+
+def archive_names(graph: KerasGraph) -> dict[str, str]:
+    """The group of each layer in the archive: its class, numbered in the order of the model."""
+    counts: dict[str, int] = {}
+    found: dict[str, str] = {}
+    for layer in graph.layers.values():
+        if layer.is_operator or (graph.sequential and layer.class_name == "InputLayer"):
+            continue
+        name = snake_case(layer.class_name)
+        count = counts.get(name, -1) + 1
+        counts[name] = count
+        found[layer.name] = f"{name}_{count}" if count else name
+    return found
 
 
 def _join(path: str, name: str) -> str:

@@ -22,7 +22,7 @@ _STATE = ("StateVar", "seed_generator_state")
 
 
 @dataclass(frozen=True)
-class _Slot:
+class Slot:
     """A place in the flat list: whose it is, what for, and whether it counts as trainable."""
 
     path: tuple[str, ...]
@@ -49,7 +49,7 @@ def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
     group = file.group(path)
     if group is None:
         return []
-    names = [_text(name) for name in _attribute(group.attrs, "weight_names")]
+    names = [_text(name) for name in attribute(group.attrs, "weight_names")]
     return [
         (name, file.array(f"{path}/{name}"))
         for name in names
@@ -57,7 +57,7 @@ def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
     ]
 
 
-def _attribute(attributes: Any, name: str) -> list[Any]:
+def attribute(attributes: Any, name: str) -> list[Any]:
     """A list that may be cut into "name0", "name1", ... because HDF5 limits attributes."""
     if name in attributes:
         return list(attributes[name])
@@ -72,13 +72,11 @@ def _text(value: Any) -> str:
 
 
 def _attach(layer: Layer, arrays: list[tuple[str, LazyArray]]) -> Layer:
-    slots = _slots(layer, ())
+    slots = slots_in_order(layer)
     if not arrays:
         return layer
     if slots is None:
         return dataclasses.replace(layer, loose=tuple(array for _, array in arrays))
-    if _flag(layer):
-        slots = sorted(slots, key=lambda slot: not slot.trainable)
     if len(slots) != len(arrays):
         raise InputError(
             f"Layer {clip(layer.name)!r} ({layer.class_name}) has {len(arrays)} arrays where "
@@ -91,11 +89,34 @@ def _attach(layer: Layer, arrays: list[tuple[str, LazyArray]]) -> Layer:
     return _distribute(layer, (), given)
 
 
+def slots_in_order(layer: Layer) -> list[Slot] | None:
+    """The places in a layer's flat list; None if it holds a layer of which nothing is known."""
+    slots = _slots(layer, ())
+    if slots is not None and _flag(layer):
+        slots = sorted(slots, key=lambda slot: not slot.trainable)
+    return slots
+
+
+def arrays_by_slot(layer: Layer) -> dict[Slot, LazyArray]:
+    """The arrays of a layer and of those in it, by their places."""
+    found: dict[Slot, LazyArray] = {}
+    for slot in slots_in_order(layer) or []:
+        inner = layer
+        for name in slot.path:
+            if name.startswith("."):
+                inner = inner.parts[name[1:]]
+            elif inner.graph is not None:
+                inner = inner.graph.layers[name]
+        if slot.role in inner.weights:
+            found[slot] = inner.weights[slot.role]
+    return found
+
+
 # Names of arrays that Keras's layers use for one purpose only.
 _TELLING = frozenset(("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"))
 
 
-def _check_name(layer: Layer, slot: _Slot, name: str) -> None:
+def _check_name(layer: Layer, slot: Slot, name: str) -> None:
     stated = name.rpartition("/")[2].partition(":")[0]
     wanted = slot.role.rpartition("/")[2]
     if stated in _TELLING and wanted in _TELLING and stated != wanted:
@@ -105,13 +126,13 @@ def _check_name(layer: Layer, slot: _Slot, name: str) -> None:
         )
 
 
-def _slots(layer: Layer, path: tuple[str, ...], trainable: bool = True) -> list[_Slot] | None:
+def _slots(layer: Layer, path: tuple[str, ...], trainable: bool = True) -> list[Slot] | None:
     """The order of the arrays; None if it holds a layer of which nothing is known."""
     trainable = trainable and _flag(layer)
     own: tuple[Role, ...] | None = roles(layer)
     if own is None:
         return None
-    slots = [_Slot(path, role.name, role.trainable and trainable) for role in own]
+    slots = [Slot(path, role.name, role.trainable and trainable) for role in own]
     inner: list[tuple[str, Layer]] = [(f".{name}", part) for name, part in layer.parts.items()]
     if layer.graph is not None:
         inner += list(layer.graph.layers.items())

@@ -20,7 +20,7 @@ from bnfold.formats.keras.edit import Edits, apply_edits
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, Layer, LazyArray, float_dtype
 from bnfold.formats.keras.keys import layers_by_key
 from bnfold.formats.keras.lower import lower
-from bnfold.formats.keras.lower_view import Held, Lowered, Slot
+from bnfold.formats.keras.lower_view import Held, Lowered, Slot, stored_array
 from bnfold.formats.onnx.edited import Edited
 
 
@@ -71,7 +71,20 @@ def fold_graph(graph: KerasGraph) -> KerasFold:
         # Each round freezes a layer or blocks a constant more, so this ends.
         frozen |= problems.frozen
         blocked |= problems.blocked
-    return KerasFold(apply_edits(graph, edits), planned.folds, planned.kept, edits)
+    kept = tuple(_as_layers(item, lowered, layers, edits) for item in planned.kept)
+    return KerasFold(apply_edits(graph, edits), planned.folds, kept, edits)
+
+
+def _as_layers(item: Kept, lowered: Lowered, layers: Mapping[str, Layer], edits: Edits) -> Kept:
+    """What stays is a layer: Keras has none for a factor or a shift alone."""
+    keys = {
+        op.name: origin.key
+        for op, origin in zip(lowered.graph.ops, lowered.origins, strict=True)
+        if op.name in item.ops
+    }
+    left = dict.fromkeys(key for key in keys.values() if key not in edits.removed)
+    names = tuple(edits.class_names.get(key, layers[key].class_name) for key in left)
+    return replace(item, left_as=names)
 
 
 def _edits(
@@ -115,12 +128,10 @@ def _edit_array(
     edits: Edits,
     problems: _Problems,
 ) -> None:
-    old = layer.weights.get(slot.role)
-    if old is None:
-        new, reason = _created(layer, slot, affine)
+    old = stored_array(layer, slot)
+    new, reason = _created(layer, slot, affine) if old is None else _changed(old, slot, affine)
+    if slot.role not in layer.weights:
         edits.settings.setdefault(slot.key, {}).update(slot.settings)
-    else:
-        new, reason = _changed(old, slot, affine)
     if reason is not None:
         problems.blocked |= dict.fromkeys(uses, reason)
         return

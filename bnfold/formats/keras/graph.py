@@ -15,7 +15,7 @@ AnyArray = npt.NDArray[Any]
 Frozen = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LazyArray:
     """An array that is read when it is asked for.
 
@@ -28,7 +28,7 @@ class LazyArray:
 
     shape: tuple[int, ...]
     dtype: str
-    read: Callable[[], AnyArray] = field(repr=False, compare=False)
+    read: Callable[[], AnyArray] = field(repr=False)
     key: str = ""
 
 

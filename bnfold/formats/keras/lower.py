@@ -48,6 +48,7 @@ RULES: Mapping[str, Rule] = {
     "Dense": linear.dense,
     "DepthwiseConv1D": linear.depthwise,
     "DepthwiseConv2D": linear.depthwise,
+    "Dot": elementwise.dot,
     "Dropout": elementwise.random_only,
     "ELU": elementwise.activation_layer,
     "EinsumDense": linear.einsum_dense,

@@ -74,15 +74,17 @@ def batch_norm(view: View) -> Value:
     wide = along(x.shape, axes, mean)
     affine = Affine.of(scale.reshape(wide), shift.reshape(wide), rank)
     single = len(axes) == 1
-    hold = _batch_norm_holder(gamma, beta, mean, variance, epsilon) if single else None
+    hold = _batch_norm_holder(gamma, beta, mean, variance, epsilon, axes[0]) if single else None
     source = Source(affine, Form.NORM if single else Form.FIXED, axis=axes[0])
     return view.op(source, [x], x.shape, hold=hold)
 
 
 def _batch_norm_holder(
-    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
+    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float, axis: int
 ) -> Holder:
     def hold(affine: Affine) -> Held | None:
+        if any(size != 1 for place, size in enumerate(affine.shape) if place != axis):
+            return None
         scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
         shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
         arrays = {"gamma": scale * np.sqrt(variance + epsilon), "beta": shift + mean * scale}
@@ -354,6 +356,40 @@ def multiply(view: View) -> Value:
     if len(values) != 2 or shape is None or not _same_rank(values):
         return view.op(Opaque(detail="a product of computed values"), values, shape)
     return view.op(product_of(values, shape), values, shape)
+
+
+def dot(view: View) -> Value:
+    """Dot: one axis of each of two computed values is summed over, sample by sample."""
+    values, config = view.inputs, view.config
+    ranks = [one.rank or 0 for one in values]
+    if len(values) != 2 or not all(2 <= rank <= 3 for rank in ranks) or config.get("normalize"):
+        return view.op(Opaque(detail="a product of computed values"), values, None)
+    stated = config.get("axes", -1)
+    pair = list(stated) if isinstance(stated, (list, tuple)) else [stated, stated]
+    summed = [int(axis) % rank for axis, rank in zip(pair, ranks, strict=True)]
+    sides: list[Axes] = []
+    lead: list[tuple[str, ...]] = []
+    dims: list[int | str | None] = []
+    for place, (one, axis) in enumerate(zip(values, summed, strict=True)):
+        names = [("k",) if i == axis else (f"s{place}_{i}",) for i in range(one.rank or 0)]
+        names[0] = ("b",)
+        sides.append(tuple(names))
+        kept = [i for i in range(1, one.rank or 0) if i != axis]
+        lead += [names[i] for i in kept]
+        dims += [(one.shape or ())[i] for i in kept]
+    if not lead:
+        lead, dims = [()], [1]
+    shape = ((values[0].shape or ())[0], *dims)
+    y: Axes = (("b",), *lead)
+    sizes = {
+        names[0]: dim
+        for axes, one in zip(
+            (*sides, y), (*(one.shape or () for one in values), shape), strict=True
+        )
+        for names, dim in zip(axes, one, strict=True)
+        if names and isinstance(dim, int)
+    }
+    return view.op(Contraction(Labels(sides[0], sides[1], y, sizes)), values, shape)
 
 
 def product_of(values: Sequence[Value], shape: Shape) -> Contraction:

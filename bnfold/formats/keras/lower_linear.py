@@ -12,6 +12,7 @@ from bnfold.core.transfer import Bias, Commute, Contraction, Opaque
 from bnfold.formats.keras.geometry import (
     Dim,
     Window,
+    axes_of,
     spatial_count,
     transposed_axis,
     transposed_result,
@@ -439,22 +440,20 @@ def _projection(view: View, part: str, x: Value, heads: int, size: int) -> Value
 
 def statistics_norm(view: View) -> Value:
     """LayerNormalization and GroupNormalization: gamma and beta take an affine behind them."""
-    x = view.input
-    slot, why = view.slot("gamma"), "it divides by statistics of its input"
-    gamma = view.operand(slot)
-    if x.shape is None or gamma is None or view.config.get("rms_scaling"):
+    x, why = view.input, "it divides by statistics of its input"
+    if x.shape is None or view.config.get("rms_scaling"):
         return view.op(Opaque(Reason.ACTIVATION, why), [x], x.shape)
     rank = len(x.shape)
-    axis = view.config.get("axis", -1)
-    axes = [int(a) % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])]
+    axes = sorted(axes_of(view.config.get("axis", -1), rank))
+    sizes = tuple(dim for axis in axes if isinstance(dim := x.shape[axis], int))
+    if len(sizes) < len(axes):
+        return view.op(Opaque(Reason.UNKNOWN_SHAPE, why), [x], x.shape)
     named: Axes = tuple((f"a{i}",) if i in axes else () for i in range(rank))
-    w: Axes = tuple((f"a{i}",) for i in sorted(axes))
-    beta = dataclasses.replace(
-        view.slot("beta", center=True),
-        shape=tuple(d for i in sorted(axes) if isinstance(d := x.shape[i], int)),
-    )
-    added = view.operand(beta)
-    trailing = sorted(axes) == list(range(rank - len(axes), rank))
+    w: Axes = tuple((f"a{i}",) for i in axes)
+    slot = dataclasses.replace(view.slot("gamma", scale=True), shape=sizes, fill=1.0)
+    beta = dataclasses.replace(view.slot("beta", center=True), shape=sizes)
+    gamma, added = view.operand(slot), view.operand(beta)
+    trailing = axes == list(range(rank - len(axes), rank))
     bias = Bias(2, added is not None, axis=axes[0] if len(axes) == 1 else None)
     transfer = Contraction(
         Labels(((),) * rank, w, named, sizes_of((named, x.shape))),

@@ -14,7 +14,7 @@ from bnfold.core.diagnostics import Reason
 from bnfold.core.graph import Graph, Op
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Source, Transfer
-from bnfold.formats.keras.graph import Layer, LazyArray
+from bnfold.formats.keras.graph import Layer, LazyArray, float_dtype
 
 # What a layer must become to stand for another affine: None where it cannot.
 Holder = Callable[[Affine], "Held | None"]
@@ -45,6 +45,7 @@ class Slot:
         compute: dtype in which the layer computes with it.
         settings: what the layer's config must say for the array to exist.
         shape: its shape when it has to be made.
+        fill: what an array that is not there counts as; None if it cannot be made from that.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Slot:
     compute: str = "float32"
     settings: tuple[tuple[str, Any], ...] = ()
     shape: tuple[int, ...] = ()
+    fill: float | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class View:
 
     def operand(self, slot: Slot) -> str | None:
         """The array of a slot as an operand; None where the layer has none."""
-        array = self.layer.weights.get(slot.role)
+        array = stored_array(self.layer, slot)
         return None if array is None else self.builder.weight(slot, array)
 
     def op(
@@ -297,6 +299,15 @@ class View:
     ) -> Value:
         """The layer as something that nothing passes."""
         return self.op(Opaque(why, detail), self.inputs, shape)
+
+
+def stored_array(layer: Layer, slot: Slot) -> LazyArray | None:
+    """The array of a slot; one of equal numbers where it is not there but counts as such."""
+    array = layer.weights.get(slot.role)
+    if array is not None or slot.fill is None:
+        return array
+    dtype, fill = layer.policy.variable, slot.fill
+    return LazyArray(slot.shape, dtype, lambda: np.full(slot.shape, fill, float_dtype(dtype)))
 
 
 def _values(structure: Any) -> list[Value]:

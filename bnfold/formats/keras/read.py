@@ -19,7 +19,7 @@ from bnfold.formats.keras.read_config import parse_model
 from bnfold.formats.sniff import FileKind, describe
 from bnfold.formats.text import clip, shown
 
-_WEIGHTS = "model.weights.h5"
+WEIGHTS = "model.weights.h5"
 _LARGEST_CONFIG = 1 << 28
 
 
@@ -62,8 +62,8 @@ def _zip_config(path: Path) -> Any:
 def _zip_weights(path: Path, graph: KerasGraph) -> H5File:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    if _WEIGHTS in names:
-        return H5File(path, _WEIGHTS)
+    if WEIGHTS in names:
+        return H5File(path, WEIGHTS)
     if any(name.startswith("model.weights") for name in names):
         raise UnsupportedModelError(graph.name, "Keras", "keeps its weights in another form")
     raise InputError("the archive has no weights; save the model again with model.save().")

@@ -15,10 +15,10 @@ from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 _KINDS = {**zoo.KINDS, **kinds.KINDS}
 # float16 has 11 bits; sums of some dozens of products lose a few of them.
-_RELATIVE = {"mixed_float16": 6e-3, "float64": 1e-14}
+RELATIVE = {"mixed_float16": 6e-3, "float64": 1e-14}
 
 
-def _inputs(model: Any) -> list[np.ndarray]:
+def inputs_of(model: Any) -> list[np.ndarray]:
     rng = np.random.default_rng(3)
     arrays = []
     for tensor in model.inputs:
@@ -35,9 +35,9 @@ def _inputs(model: Any) -> list[np.ndarray]:
 def test_kind(keras: Any, kind: str, tmp_path: Path) -> None:
     """Every way in gives what Keras gives."""
     model = zoo.randomize(_KINDS[kind](keras))
-    arrays = _inputs(model)
+    arrays = inputs_of(model)
     want = run_keras(model, arrays)
-    relative = _RELATIVE.get(kind, 1e-5)
+    relative = RELATIVE.get(kind, 1e-5)
     sources: list[Any] = [model]
     for suffix in (".keras", ".h5"):
         path = tmp_path / f"model{suffix}"
@@ -52,8 +52,8 @@ def test_kind(keras: Any, kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["residual", "free_time", "conv_mixed", "mixed_float16"])
 def test_opset(keras3: Any, kind: str, opset: int) -> None:
     model = zoo.randomize(_KINDS[kind](keras3))
-    arrays = _inputs(model)
+    arrays = inputs_of(model)
     converted = convert(model, opset=opset)
     assert converted.model.opset_imports[""] == opset
-    relative = _RELATIVE.get(kind, 1e-5)
+    relative = RELATIVE.get(kind, 1e-5)
     assert_equal(run_onnx(converted.model, arrays), run_keras(model, arrays), relative)

@@ -1,0 +1,98 @@
+"""The weights of a .keras archive: groups named after classes, counted anew in the folded model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bnfold.formats.keras.attach import ROOTS, archive_names
+from bnfold.formats.keras.graph import AnyArray, KerasGraph, Layer
+from bnfold.formats.keras.roles import Role, roles
+
+
+def write_archive_weights(
+    old: h5py.File, new: h5py.File, original: KerasGraph, folded: KerasGraph
+) -> None:
+    """Copy every layer's group to where the folded model looks for it, with the edited arrays."""
+    _write_graph(old, new, original, folded, "", "")
+
+
+def _write_graph(
+    old: h5py.File,
+    new: h5py.File,
+    original: KerasGraph,
+    folded: KerasGraph,
+    before: str,
+    after: str,
+) -> None:
+    _copy_vars(old, new, before, after)
+    root = next((name for name in ROOTS if _join(before, name) in old), ROOTS[0])
+    places = archive_names(original)
+    for name, place in archive_names(folded).items():
+        layer, known = folded.layers[name], original.layers.get(name)
+        source = _join(before, f"{root}/{places[name]}") if name in places else ""
+        target = _join(after, f"{root}/{place}")
+        _write_layer(old, new, known, layer, source, target)
+
+
+def _write_layer(
+    old: h5py.File, new: h5py.File, before: Layer | None, layer: Layer, source: str, target: str
+) -> None:
+    if before is None or (before.class_name != layer.class_name and not layer.weights):
+        # Something without arrays took the layer's place.
+        new.require_group(f"{target}/vars").attrs["name"] = layer.name
+        return
+    if layer.graph is not None and before.graph is not None:
+        _write_graph(old, new, before.graph, layer.graph, source, target)
+        return
+    if source not in old:
+        return
+    if layer.parts:
+        _copy_vars(old, new, source, target)
+        for attribute, part in layer.parts.items():
+            child = before.parts.get(attribute)
+            _write_layer(old, new, child, part, f"{source}/{attribute}", f"{target}/{attribute}")
+        for name in old[source]:
+            if name != "vars" and name not in layer.parts and f"{target}/{name}" not in new:
+                old.copy(f"{source}/{name}", new, name=f"{target}/{name}")
+        return
+    old.copy(source, new, name=target)
+    if layer.weights != before.weights:
+        _rewrite(new, before, layer, source, target)
+
+
+def _rewrite(new: h5py.File, before: Layer, layer: Layer, source: str, target: str) -> None:
+    """All arrays of the layer anew, numbered in the order of their roles."""
+    wanted: tuple[Role, ...] = roles(layer) or ()
+    for holders in dict.fromkeys(role.holders for role in wanted):
+        group = [role for role in wanted if role.holders == holders]
+        stored = [before.weights[r.name].key for r in group if r.name in before.weights]
+        inner = stored[0].rpartition("/")[0].removeprefix(source)
+        vars_group = new[f"{target}{inner}"]
+        surplus = [
+            np.array(vars_group[name]) for name in sorted(vars_group, key=int)[len(stored) :]
+        ]
+        for name in list(vars_group):
+            del vars_group[name]
+        arrays = [layer.weights[role.name].read() for role in group] + surplus
+        for index, array in enumerate(arrays):
+            put(vars_group, str(index), array)
+
+
+def put(group: Any, name: str, array: AnyArray) -> None:
+    """Write an array; bfloat16 as Keras writes it."""
+    dataset = group.create_dataset(name, data=array)
+    if array.dtype.name == "bfloat16":
+        dataset.attrs["dtype"] = "bfloat16"
+
+
+def _copy_vars(old: h5py.File, new: h5py.File, source: str, target: str) -> None:
+    path = _join(source, "vars")
+    if path in old:
+        old.copy(path, new, name=_join(target, "vars"))
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
