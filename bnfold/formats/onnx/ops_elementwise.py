@@ -9,6 +9,7 @@ from bnfold.core.diagnostics import Reason
 from bnfold.core.labels import Axes, Labels
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import (
+    Border,
     Commute,
     Contraction,
     Form,
@@ -222,19 +223,32 @@ def positively_homogeneous(view: NodeView) -> Transfer:
 
 @rule("Clip")
 def clip(view: NodeView) -> Transfer:
-    """With the bounds 0 and infinity it is a Relu."""
-    low = view.attr_float("min", -np.inf) if view.opset < 11 else _bound(view, 1, -np.inf)
-    high = view.attr_float("max", np.inf) if view.opset < 11 else _bound(view, 2, np.inf)
-    if low == 0.0 and high is not None and high >= 3.4e38:
-        return positively_homogeneous(view)
-    return Opaque(Reason.ACTIVATION, "Clip is not linear")
+    """A positive scale passes, and a shift, if the bounds can follow: they are one number each."""
+    low, high = _bound(view, 1, "min", -np.inf), _bound(view, 2, "max", np.inf)
+    if low is None or high is None:
+        return Opaque(Reason.ACTIVATION, "the bounds of the Clip are computed")
+    bounds = [bound for bound in (low, high) if abs(bound.value) < _UNBOUNDED]
+    return Commute(sign=Sign.NOT_NEGATIVE, borders=tuple(bounds))
 
 
-def _bound(view: NodeView, index: int, default: float) -> float | None:
-    if view.operand(index) is None:
-        return default
-    array = view.float64(index)
-    return None if array is None or array.size != 1 else float(array.reshape(-1)[0])
+# The largest float32: converters write it for "no bound".
+_UNBOUNDED = 3.4e38
+
+
+def _bound(view: NodeView, index: int, name: str, default: float) -> Border | None:
+    """A bound of a Clip; None if it is computed."""
+    value = view.operand(index) if view.opset >= 11 else None
+    operand, number = None, default
+    if view.opset < 11:
+        number = view.attr_float(name, default)
+    elif value is not None:
+        array = view.float64(index)
+        if array is None or array.size != 1:
+            return None
+        number = float(array.reshape(-1)[0])
+        operand = index if view.constants.is_constant(value.name or "") else None
+    reason = Reason.ACTIVATION_SHIFT if number == 0.0 else Reason.ACTIVATION
+    return Border(number, operand, reason)
 
 
 @rule(

@@ -73,7 +73,7 @@ def _batch_labels(shape: Shape, count: int) -> Axes:
     )
 
 
-@rule("Conv", "ConvTranspose")
+@rule("Conv", "ConvTranspose", "DeformConv")
 def convolution(view: NodeView) -> Transfer:
     """Grouped convolutions of any number of spatial axes, and their transposes.
 
@@ -97,15 +97,18 @@ def convolution(view: NodeView) -> Transfer:
         w = (("g", "c"), ("o",), *window)
     sizes.update(sizes_of((w, shape)))
     labels = Labels(((), ("g", "c"), *space), w, ((), ("g", "o"), *space), sizes)
+    slot = 3 if view.op_type == "DeformConv" else 2
     blocked, detail = None, ""
     if transposed and not _is_pointwise(view, shape):
         blocked = Reason.PADDING_SHIFT
         detail = "a transposed convolution reaches its borders with fewer taps"
+    elif view.op_type == "DeformConv":
+        blocked, detail = Reason.PADDING_SHIFT, "taps that are moved outside read zeros"
     elif not transposed and _pads(view, shape):
         blocked, detail = Reason.PADDING_SHIFT, "the convolution pads with zeros"
     return Contraction(
         labels,
-        bias=Bias(2, view.operand(2) is not None, axis=1),
+        bias=Bias(slot, view.operand(slot) is not None, axis=1),
         shift_blocked=blocked,
         blocked_detail=detail,
     )
@@ -167,18 +170,20 @@ def recurrent(view: NodeView) -> Transfer:
     )
 
 
-@rule("LayerNormalization", "InstanceNormalization", "GroupNormalization")
+@rule("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization")
 def normalization(view: NodeView) -> Transfer:
     """The affine at the end of the op takes one behind it; nothing passes the statistics."""
     rank, parameters = view.rank(0), view.shape(1)
     if rank is None or parameters is None or view.is_used(1):
         return Opaque(Reason.ACTIVATION, "it divides by statistics of its input")
     free: Axes = ((),) * rank
-    if view.op_type == "LayerNormalization":
+    bias: Bias | None = None
+    if view.op_type in ("LayerNormalization", "RMSNormalization"):
         axis = view.attr_int("axis", -1) % rank
         named = tuple((f"a{i}",) if i >= axis else () for i in range(rank))
         w = named[rank - len(parameters) :]
-        bias = Bias(2, view.operand(2) is not None)
+        if view.op_type == "LayerNormalization":
+            bias = Bias(2, view.operand(2) is not None)
     else:
         if view.op_type == "GroupNormalization" and view.opset < 21:
             return Opaque(Reason.ACTIVATION, "its scale is per group")

@@ -16,6 +16,7 @@ from bnfold.core.moves import (
     Permute,
     Reduce,
     Regroup,
+    Repeat,
     Segment,
     Shape,
     Take,
@@ -176,7 +177,11 @@ def reduce(view: NodeView) -> Transfer:
     keepdims = bool(view.attr_int("keepdims", 1))
     move = Reduce(tuple(sorted(axis % rank for axis in axes)), rank, keepdims)
     if view.op_type == "ReduceSum":
-        return Commute(move, shift_blocked=Reason.MIXES_CHANNELS, detail="shifts add up in a sum")
+        times = _product([(view.shape(0) or ())[axis] for axis in move.axes])
+        if isinstance(times, int) and times > 0:
+            return Commute(Chain((move, Repeat(times))))
+        detail = "how many elements are summed is not known"
+        return Commute(move, shift_blocked=Reason.UNKNOWN_SHAPE, detail=detail)
     sign = Sign.ANY if view.op_type == "ReduceMean" else Sign.NOT_NEGATIVE
     return Commute(move, sign=sign)
 
@@ -332,15 +337,15 @@ def pad(view: NodeView) -> Transfer:
     if not padded:
         return Commute()
     if view.opset < 11:
-        return Commute(Keep(padded), border=Border(view.attr_float("value", 0.0)))
+        return Commute(Keep(padded), borders=(Border(view.attr_float("value", 0.0)),))
     given = view.operand(2)
     if given is None:
-        return Commute(Keep(padded), border=Border(0.0, 2))
+        return Commute(Keep(padded), borders=(Border(0.0, 2),))
     border = view.float64(2)
     if border is None or border.size != 1:
         return Opaque(Reason.PADDING_SHIFT, "the border's value is computed")
     operand = 2 if view.constants.is_constant(given.name or "") else None
-    return Commute(Keep(padded), border=Border(float(border.reshape(-1)[0]), operand))
+    return Commute(Keep(padded), borders=(Border(float(border.reshape(-1)[0]), operand),))
 
 
 @rule("Resize", "Upsample")
@@ -358,6 +363,19 @@ def resize(view: NodeView) -> Transfer:
         if dim is None or after is None or after[axis] != dim
     ]
     return Commute(Keep(tuple(changed)))
+
+
+@rule("GridSample")
+def grid_sample(view: NodeView) -> Transfer:
+    """Interpolation at computed points; outside there are zeros, or the data's own border."""
+    rank = view.rank(0)
+    if rank is None:
+        return _UNKNOWN
+    move = Keep(tuple(range(2, rank)))
+    if view.attr_string("padding_mode", "zeros") == "zeros":
+        detail = "points outside give zero"
+        return Commute(move, shift_blocked=Reason.PADDING_SHIFT, detail=detail)
+    return Commute(move)
 
 
 @rule("Concat")

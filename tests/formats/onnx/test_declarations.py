@@ -7,14 +7,14 @@ axes, steps, pads, modes, sizes that coincide, symbolic and unknown dims.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
@@ -148,10 +148,13 @@ SETTINGS = [
     _of("ReduceMean(x)", "2,3,4"),
     _of("ReduceSum<keepdims=0>(x, a)", "2,3,4", a=[1]),
     _of("ReduceSum(x)", "2,3,4"),
+    _of("ReduceSum<axes=[1,2]>(x)", "2,3,4", 11),
     _of("ReduceSum<noop_with_empty_axes=1>(x)", "2,3,4"),
     *(_of(f"{op}(x)", "2,3,4") for op in ("Relu", "LeakyRelu", "Abs", "Identity", "Dropout")),
     _of("PRelu(x, s)", "2,3,4", s=(3, 1)),
     _of("Clip(x, low)", "2,3", low=0.0),
+    _of("Clip(x, low, high)", "2,3,4", low=-0.5, high=0.75),
+    _of("Clip(x, , high)", "2,3,4", high=0.25),
     _of("Clip(x, low, high)", "2,3", low=0.0, high=np.finfo(np.float64).max),
 ]
 
@@ -195,18 +198,17 @@ class _Subject:
         self.transfer = _lowered(self.proto)
         self.x = feeds_of(self.proto)["x"]
 
-    def run(self, x: Array, border: float | None = None) -> Array:
+    def run(self, x: Array, borders: Mapping[int | None, float] | None = None) -> Array:
         proto = ModelProto()
         proto.CopyFrom(self.proto)
-        if border is not None:
-            kept = [tensor for tensor in proto.graph.initializer if tensor.name != "border"]
-            del proto.graph.initializer[:]
-            proto.graph.initializer.extend(kept)
-            tensor = onnx.numpy_helper.from_array(np.asarray(border), "border")
-            proto.graph.initializer.append(tensor)
-            node = proto.graph.node[0]
-            node.input.extend([""] * (3 - len(node.input)))
-            node.input[2] = "border"
+        node = proto.graph.node[0]
+        for operand, value in (borders or {}).items():
+            if operand is None:
+                continue
+            name = f"border{operand}"
+            proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+            node.input.extend([""] * (operand + 1 - len(node.input)))
+            node.input[operand] = name
         return Float64Model(ir.from_proto(proto)).run({"x": x})["y"]
 
 
@@ -221,26 +223,28 @@ def test_what_a_rule_declares_is_true(setting: Setting) -> None:
         try:
             check_law(transfer, affine)
             after = transfer.move.forward(affine)
-            border = None
-            if transfer.border is not None:
-                border = border_before(transfer.border.value, affine)
+            borders = {
+                border.operand: border_before(border, border.value, affine)
+                for border in transfer.borders
+            }
         except Blocked:
             continue
         passed += 1
         expected = subject.run(affine.scale * x + affine.shift)
-        inner = y if border is None else subject.run(x, border)
+        inner = subject.run(x, borders) if borders else y
         _assert_close(expected, after.scale * inner + after.shift)
     for affine in _affines(y.shape, rng):
         try:
             check_law(transfer, affine)
             before = transfer.move.backward(affine)
-            border = None
-            if transfer.border is not None:
-                border = border_behind(transfer.border.value, affine)
+            borders = {
+                border.operand: border_behind(border, border.value, affine)
+                for border in transfer.borders
+            }
         except Blocked:
             continue
         passed += 1
-        got = subject.run(before.scale * x + before.shift, border)
+        got = subject.run(before.scale * x + before.shift, borders)
         _assert_close(affine.scale * y + affine.shift, got)
     assert passed >= 5, "too few affines pass for the test to say anything"
 

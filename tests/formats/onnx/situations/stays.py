@@ -248,7 +248,7 @@ ROWS: list[Case] = [
         **_GEMM,
         lo=0.0,
         hi=6.0,
-        s=(3,),
+        s=Positive((3,)),
     ),
     case(
         "a negative scale behind Relu",
