@@ -16,9 +16,16 @@ from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form
 from bnfold.verify.proof.kernel_table import KernelHit
 from bnfold.verify.proof.reader import Step
+from bnfold.verify.proof.rounding import CERTAIN, Array
 from bnfold.verify.proof.source import Known, Op, reads
 from bnfold.verify.proof.space import Space
-from bnfold.verify.proof.vocabulary import REVEALING
+from bnfold.verify.proof.vocabulary import NORMALIZING, REVEALING
+
+#: A difference of scales or shifts that a normalization cannot take for rounding.
+VISIBLE = 1e-5
+
+#: A relative difference that is rather a fault than a fold.
+SMALL = 0.1
 
 _PRODUCTS = {"MatMul": "product", "Gemm": "product"}
 
@@ -86,7 +93,7 @@ class Detective:
             partner = self._partner(step.op)
             if partner is not None:
                 suspect = self._wrong_operand(step, partner)
-                results = partner.results
+                results = tuple(map(_assumed, step.results, partner.results))
         own = inherited
         if suspect is not None:
             # One assumption explains one fault; where it takes a second, neither is certain.
@@ -119,8 +126,9 @@ class Detective:
             f"the original demands {match.demanded:.9g} ({ulps}); "
             f"{match.bad_rows} of {match.ratio.size} channels differ"
         )
+        sure = match.ulps > CERTAIN * miss.entry.kernel.grain.limit
         return Suspect(
-            step.op.name, step.op.op_type, miss.entry.op, reason, True, tuple(sorted(miss.removed))
+            step.op.name, step.op.op_type, miss.entry.op, reason, sure, tuple(sorted(miss.removed))
         )
 
     def _wrong_operand(self, step: Step, partner: Step) -> Suspect:
@@ -149,6 +157,7 @@ class Detective:
         if not differences:
             differences.append("the op computes something else")
             certain = False
+        certain = certain or self._plain(step, partner)
         # Two differences may make up for each other.
         certain = certain and len(differences) == 1
         return Suspect(
@@ -160,6 +169,18 @@ class Detective:
             tuple(sorted(removed)),
             tuple(sorted(held)),
         )
+
+    def _plain(self, step: Step, partner: Step) -> bool:
+        """Whether a normalization sees a difference that is more than one affine for all."""
+        new, old = step.op.input(0), partner.op.input(0)
+        if step.op.op_type not in NORMALIZING or step.op.attributes != partner.op.attributes:
+            return False
+        if not isinstance(new, Form) or not isinstance(old, Form) or new.base is not old.base:
+            return False
+        with np.errstate(all="ignore"):
+            ratio = new.coef / old.coef
+            rest = np.asarray(new.const - ratio * old.const)
+        return any(_spread(array) > VISIBLE for array in (ratio, rest))
 
     def holders(self, form: Form) -> list[str]:
         """The folded model's ops whose kernels make a value."""
@@ -185,7 +206,39 @@ class Detective:
             )
         if self.space.gap(new, old) is not None:
             return "", True
-        return describe(new, old), True
+        sure = self.space.gap(new, old, widen=CERTAIN) is None
+        return describe(new, old), sure
+
+
+def _spread(array: Array) -> float:
+    """Largest difference of two elements along the last axis, of those that are finite."""
+    known = np.where(np.isfinite(array), array, np.nan)
+    if known.shape[-1] < 2 or np.isnan(known).all():
+        return 0.0
+    high = np.max(known, axis=-1, where=~np.isnan(known), initial=-np.inf)
+    low = np.min(known, axis=-1, where=~np.isnan(known), initial=np.inf)
+    return float(np.max(high - low, initial=0.0))
+
+
+def _assumed(new: Known, old: Known) -> Known:
+    """The folded model's result, on the base that the original's result is on."""
+    if not isinstance(new, Form) or not isinstance(old, Form):
+        return old
+    if new.base is None or old.base is None or new.coef.ndim != old.coef.ndim:
+        return old
+    try:
+        np.broadcast_shapes(new.coef.shape, old.coef.shape, new.const.shape, old.const.shape)
+    except ValueError:
+        return old
+    with np.errstate(all="ignore"):
+        scale = np.abs(new.coef - old.coef) <= SMALL * np.abs(old.coef)
+        shift = np.abs(new.const - old.const) <= SMALL * np.maximum(new.mag, old.mag)
+    return replace(
+        new,
+        base=old.base,
+        coef=np.where(scale, old.coef, new.coef),
+        const=np.where(shift, old.const, np.nan),
+    )
 
 
 def describe(new: Form, old: Form) -> str:

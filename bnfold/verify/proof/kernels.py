@@ -128,7 +128,7 @@ class Match:
         row, column: where that is.
         stored, demanded: the two numbers there.
         identical: the bits are the same.
-        bad_rows: how many rows are off by more than rounding.
+        bad: which rows are off by more than rounding; None for none.
     """
 
     ratio: Array
@@ -138,7 +138,12 @@ class Match:
     stored: float = 0.0
     demanded: float = 0.0
     identical: bool = False
-    bad_rows: int = 0
+    bad: NDArray[np.bool_] | None = None
+
+    @property
+    def bad_rows(self) -> int:
+        """How many rows are off by more than rounding."""
+        return 0 if self.bad is None else int(np.count_nonzero(self.bad))
 
 
 def compare(
@@ -164,7 +169,7 @@ def compare(
         return Match(reference.live.copy(), 0.0, identical=True)
     ratio = np.zeros(new.rows)
     worst = Match(ratio, 0.0)
-    bad_rows = 0
+    bad = np.zeros(new.rows, bool)
     for span, rows in new._spans():
         target = reference._matrix(reference.stored, span) * reference._vector(reference.gain, span)
         stored, gain = new._matrix(new.stored, span), new._vector(new.gain, span)
@@ -178,8 +183,13 @@ def compare(
             slack = new._vector(new.doubt, span) / 2
             wanted = target * ratio[rows][:, None]
             off, demanded = _distance(wanted, stored, gain, new.grain, slack)
+            bad[rows] = off.max(axis=1, initial=0.0) > new.grain.limit
+            if robust and bad[rows].any():
+                likely = _closest(ratio[rows], candidates[:, rows])
+                ratio[rows] = np.where(bad[rows], likely, ratio[rows])
+                wanted = target * ratio[rows][:, None]
+                off, demanded = _distance(wanted, stored, gain, new.grain, slack)
         peaks = off.max(axis=1, initial=0.0)
-        bad_rows += int(np.count_nonzero(peaks > new.grain.limit))
         if peaks.size and peaks.max() > worst.ulps:
             row = int(peaks.argmax())
             column = int(off[row].argmax())
@@ -192,7 +202,13 @@ def compare(
                 float(demanded[row, column]),
             )
     return Match(
-        ratio, worst.ulps, worst.row, worst.column, worst.stored, worst.demanded, bad_rows=bad_rows
+        ratio,
+        worst.ulps,
+        worst.row,
+        worst.column,
+        worst.stored,
+        worst.demanded,
+        bad=bad if bad.any() else None,
     )
 
 
@@ -223,6 +239,16 @@ def _nearest(estimate: Array, candidates: Array, grain: Grain) -> Array:
     best = distance.argmin(axis=0)
     columns = np.arange(estimate.size)
     close = distance[best, columns] <= 2 * grain.limit * grain.eps * np.abs(estimate)
+    return np.asarray(np.where(close, candidates[best, columns], estimate))
+
+
+def _closest(estimate: Array, candidates: Array) -> Array:
+    """The candidate next to the estimate, unless it is quite another number."""
+    distance = np.abs(candidates - estimate)
+    distance[np.isnan(distance)] = np.inf
+    best = distance.argmin(axis=0)
+    columns = np.arange(estimate.size)
+    close = distance[best, columns] <= np.abs(estimate) / 2
     return np.asarray(np.where(close, candidates[best, columns], estimate))
 
 
@@ -266,7 +292,7 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
         return AffineMatch(Match(np.ones(new.rows), 0.0, identical=True), shift, size)
     ratio = np.ones(new.rows)
     worst = Match(ratio, 0.0)
-    bad_rows = 0
+    bad = np.zeros(new.rows, bool)
     for span, rows in new._spans():
         old, stored = reference._matrix(reference.stored, span), new._matrix(new.stored, span)
         with np.errstate(all="ignore"):
@@ -286,10 +312,11 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
                 ratio[rows] = np.where(better, option, ratio[rows])
                 shift[rows] = np.where(better, offset, shift[rows])
                 best = np.where(better, peak, best)
-        bad_rows += int(np.count_nonzero(best > new.grain.limit))
+        bad[rows] = best > new.grain.limit
         if best.size and best.max() > worst.ulps:
             worst = Match(ratio, float(best.max()), rows.start + int(best.argmax()))
-    return AffineMatch(Match(ratio, worst.ulps, worst.row, bad_rows=bad_rows), shift, size)
+    match = Match(ratio, worst.ulps, worst.row, bad=bad if bad.any() else None)
+    return AffineMatch(match, shift, size)
 
 
 def _slope(old: Array, new: Array) -> Array:

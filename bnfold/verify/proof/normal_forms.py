@@ -80,6 +80,9 @@ def framed(
     """
     if form.base is None:
         raise UnfitError("constant")
+    easy = _passes_whole(form, groups, shift, signed)
+    if easy is not None:
+        return easy
     factors: list[Array] = []
     rest = form.coef
     for axes in groups:
@@ -98,10 +101,14 @@ def framed(
         mag, unit = _first(form.mag, groups[0]), _first(form.unit, groups[0])
     left = form.const - offset
     dead = whole == 0
+    own_doubt = form.doubt
     if np.any(dead & (left != 0)):
         if len(groups) > 1:
             raise UnfitError("constant in part")
         # A constant that varies is known by its ratios.
+        size = np.where(left == 0, np.inf, np.abs(left))
+        rough = (form.unit + unit + form.grain.eps * (form.mag + mag)) / size
+        own_doubt = np.where(dead, rough, own_doubt)
         factors[0] = np.where(dead, _reference(left * dead, groups[0]), factors[0])
         whole = factors[0] = factors[0] if signed else np.abs(factors[0])
         rest = np.where(np.isnan(rest) & (whole != 0), 0.0, rest)
@@ -109,10 +116,10 @@ def framed(
     safe = np.where(dead, np.nan, whole)
     left = left / safe
     grain = form.grain
-    doubt = peak_over(form.doubt, whole)
+    doubt = peak_over(own_doubt, whole)
     error = (form.unit + unit + grain.eps * (form.mag + mag)) / np.abs(safe)
     error = error + doubt * np.abs(left)
-    scale = Part(rest, (form.doubt + doubt) * np.abs(rest), NOISE * np.abs(rest), grain.limit)
+    scale = Part(rest, (own_doubt + doubt) * np.abs(rest), NOISE * np.abs(rest), grain.limit)
     moved = Part(left, error, NOISE * (form.mag + mag) / np.abs(safe), grain.limit)
     base = space.normalized(
         ("frame", form.base.id),
@@ -124,6 +131,28 @@ def framed(
         itself=(form.base, (1.0, 0.0)),
     )
     return Frame(tuple(factors), offset, mag, unit, doubt, base)
+
+
+def _passes_whole(
+    form: Form, groups: Sequence[tuple[int, ...]], shift: str, signed: bool
+) -> Frame | None:
+    """The frame of a value whose affine passes as it is, which most do."""
+    if form.base is None or (not signed and np.any(form.coef < 0)):
+        return None
+    still = [axes for axes in groups if not varies(form.coef, axes)]
+    if not still:
+        return None
+    if np.any(form.const) and (
+        shift == "none" or (shift == "fixed" and varies(form.const, groups[0]))
+    ):
+        return None
+    one = np.ones((1,) * form.coef.ndim)
+    factors = tuple(form.coef if axes is still[0] else one for axes in groups)
+    mag, unit = form.mag, form.unit
+    if shift != "all":
+        mag, unit = _first(mag, groups[0]), _first(unit, groups[0])
+    offset = form.const if np.any(form.const) else _first(form.const, groups[0])
+    return Frame(factors, offset, mag, unit, form.doubt, form.base)
 
 
 def passing(
@@ -140,7 +169,8 @@ def passing(
         UnfitError: a constant that varies along the axes, or on which a shift does not pass.
     """
     if form.base is None:
-        if np.any(form.const) and (varies(form.const, axes) or shift == "none"):
+        blocked = shift == "none" or (shift == "fixed" and varies(form.const, axes))
+        if np.any(form.const) and blocked:
             raise UnfitError("a constant that varies")
         return form
     try:
@@ -156,6 +186,25 @@ def passing(
         unit=frame.unit,
         scale_unit=np.abs(frame.factor) * frame.doubt,
     )
+
+
+def reducible(space: Space, form: Form, axes: tuple[int, ...], *, mean: bool) -> Form:
+    """The operand of a sum or mean over axes, with the const that the result has.
+
+    A sum multiplies the shift by the number of elements, which must be known.
+    """
+    shape = form.shape or ()
+    known = all(isinstance(shape[axis], int) for axis in axes)
+    form = passing(space, form, axes, shift="all" if mean or known else "none")
+
+    def over(array: Array) -> Array:
+        for axis in axes:
+            size, dim = array.shape[axis], shape[axis]
+            weight = 1.0 if mean or not isinstance(dim, int) else float(dim)
+            array = array.sum(axis=axis, keepdims=True) * (weight / size)
+        return array
+
+    return replace(form, const=over(form.const), mag=over(form.mag), unit=over(form.unit))
 
 
 def _first(array: Array, axes: tuple[int, ...]) -> Array:

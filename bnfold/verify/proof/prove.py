@@ -16,6 +16,7 @@ from bnfold.verify.proof.forms import Form, of_constant
 from bnfold.verify.proof.groups import grouped
 from bnfold.verify.proof.pairs import paired
 from bnfold.verify.proof.reader import OutOfTimeError, Reader
+from bnfold.verify.proof.rounding import CERTAIN
 from bnfold.verify.proof.source import Known, Source, prepare
 from bnfold.verify.proof.space import Space
 from bnfold.verify.proof.types import OutputProof, Proof, ProofStatus, Refutation
@@ -190,8 +191,9 @@ def _compared_output(
                 suspects,
             )
         # After an assumption that does not explain all, nothing is certain.
-        status = ProofStatus.UNKNOWN if suspects else ProofStatus.REFUTED
-        return _Verdict(name, status, describe(given, wanted), suspects, certain=not suspects)
+        certain = not suspects and space.gap(given, wanted, widen=CERTAIN) is None
+        status = ProofStatus.REFUTED if certain else ProofStatus.UNKNOWN
+        return _Verdict(name, status, describe(given, wanted), suspects, certain)
     space.landed(given.base, wanted.via - given.via, gap)
     if suspects:
         return _Verdict(name, ProofStatus.REFUTED, "rests on an op that differs", suspects)
@@ -248,7 +250,7 @@ def _assembled(attempt: _Attempt) -> Proof:
         status = ProofStatus.PROVED
     else:
         status = ProofStatus.UNKNOWN
-    space = attempt.space
+    space, detective = attempt.space, attempt.detective
     refutations = _refutations(attempt)
     groups = grouped(
         space.hits,
@@ -277,7 +279,7 @@ def _assembled(attempt: _Attempt) -> Proof:
         kernel,
         bias,
         relative,
-        pairs=paired(space, attempt.first, attempt.second),
+        pairs=paired(space, attempt.first, attempt.second) if detective is None else (),
         notes=_notes(attempt),
         arguments=dict(Counter(v.argument for v in attempt.verdicts)),
     )

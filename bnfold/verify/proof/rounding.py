@@ -53,6 +53,10 @@ class Grain:
         return np.asarray(np.ldexp(1.0, np.maximum(exponent - 1 - self.bits, self.lowest)))
 
 
+#: How many times the largest rounding a difference must be to be a fault for certain. Between the
+#: two lies what is neither proved nor refuted.
+CERTAIN = 16.0
+
 EXACT = Grain("exact", 200, -1000)
 FLOAT64 = Grain("float64", 52, -1074)
 FLOAT32 = Grain("float32", 23, -149)

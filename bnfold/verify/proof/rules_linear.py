@@ -27,7 +27,7 @@ from bnfold.verify.proof.forms import (
 )
 from bnfold.verify.proof.kernel_table import Place
 from bnfold.verify.proof.kernels import Kernel
-from bnfold.verify.proof.normal_forms import add, framed, passing
+from bnfold.verify.proof.normal_forms import add, framed, passing, reducible
 from bnfold.verify.proof.rounding import EXACT, Array, Grain
 from bnfold.verify.proof.source import Known, Op
 from bnfold.verify.proof.space import Space
@@ -78,8 +78,13 @@ def product(
 ) -> Form:
     """The product of a value with a constant kernel, summed over the labels y lacks."""
     assert x.shape is not None
-    if any(label not in labels.k and label not in labels.y for label in labels.x):
-        raise UnfitError("sums over the operand alone")
+    alone = tuple(
+        i for i, label in enumerate(labels.x) if label not in labels.k and label not in labels.y
+    )
+    if alone:
+        x = _summed_away(space, x, alone)
+        kept = "".join(label for i, label in enumerate(labels.x) if i not in alone)
+        return product(space, op, x, kernel, replace(labels, x=kept), gain)
     summed = [label for label in labels.x if label in labels.k and label not in labels.y]
     if any(label not in labels.y and label not in labels.x for label in labels.k):
         raise UnfitError("sums over the kernel alone")
@@ -87,7 +92,7 @@ def product(
     order = [labels.k.index(label) for label in rows + summed]
     stored = kernel.value.transpose(order)
     sizes = dict(zip(labels.k, kernel.shape, strict=True))
-    for label, dim in zip(labels.x, x.shape, strict=True):
+    for label, dim in zip(labels.x, x.shape or (), strict=True):
         if label in sizes and isinstance(dim, int) and dim not in (1, sizes[label]):
             raise UnfitError("sizes do not fit")
     loose = [i for i, label in enumerate(labels.x) if label not in labels.k]
@@ -165,6 +170,15 @@ def product(
     return form.plus(total, mag, unit + kernel.grain.eps * mag, EXACT)
 
 
+def _summed_away(space: Space, x: Form, axes: tuple[int, ...]) -> Form:
+    """The operand summed over axes that neither kernel nor result has."""
+    x = reducible(space, x, axes, mean=False)
+    shape = tuple(dim for i, dim in enumerate(x.shape or ()) if i not in axes)
+    key = ("ReduceSum", axes, False, x.base.id if x.base is not None else -1)
+    base = space.intern(key, shape, x.dtype) if x.base is not None else None
+    return x.moved(base, shape, lambda array: np.squeeze(array, axes))
+
+
 def _whole(array: Array, kernel: Array, labels: Labels, sizes: dict[str, int]) -> Array:
     """The product of an array that varies along axes the kernel does not have."""
     shape = [
@@ -193,11 +207,16 @@ def contracted(
     if x.base is None:  # what is constant does not reach the tables of shared values
         zero = np.zeros((1,) * place(np.zeros(kernel.rows)).ndim)
         return multiple(None, shape, op.dtype(), zero, zero, EXACT, x.via)
-    before = len(space.hits)
+    before, misses = len(space.hits), len(space.misses)
     base, factor = space.contract(key, kernel, shape, op.dtype(), place, via=x.via)
     same = len(space.hits) > before and space.hits[-1].match.identical
+    missed = space.misses[-1].match.bad if len(space.misses) > misses else None
     grain: Grain = EXACT if same or not space.folded else kernel.grain
-    return multiple(base, shape, op.dtype(), factor, np.abs(factor) * grain.eps, grain)
+    form = multiple(base, shape, op.dtype(), factor, np.abs(factor) * grain.eps, grain)
+    if missed is None:
+        return form
+    # What a wrong row adds to the constants is anybody's guess.
+    return replace(form, const=np.where(place(missed), np.nan, 0.0))
 
 
 def matmul(space: Space, op: Op) -> list[Form]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form, Shape, UnfitError
-from bnfold.verify.proof.normal_forms import passing
+from bnfold.verify.proof.normal_forms import passing, reducible
 from bnfold.verify.proof.rounding import Array
 from bnfold.verify.proof.rules_affine import computed
 from bnfold.verify.proof.rules_move import rearranged
@@ -80,13 +79,8 @@ def reduce_(space: Space, op: Op) -> list[Form]:
         raise UnfitError("unknown rank")
     before = given.shape
     axes, keep = _reduced(op, len(before))
-    count = _count(before, axes)
-    if op.op_type == "ReduceMean":
-        form = _operand(space, op, axes, "all")
-        form = _summed(form, axes, before, mean=True)
-    elif op.op_type == "ReduceSum":
-        form = _operand(space, op, axes, "all" if count is not None else "none")
-        form = _summed(form, axes, before, mean=False)
+    if op.op_type in ("ReduceMean", "ReduceSum"):
+        form = reducible(space, space.snap(given), axes, mean=op.op_type == "ReduceMean")
     else:
         form = _operand(space, op, axes, "fixed", signed=False)
     shape: Shape = tuple(
@@ -97,31 +91,6 @@ def reduce_(space: Space, op: Op) -> list[Form]:
         return array if keep else np.squeeze(array, axes)
 
     return [rearranged(space, op, form, (op.op_type, axes, keep), shape, move)]
-
-
-def _count(shape: Shape, axes: tuple[int, ...]) -> int | None:
-    """How many elements are reduced to one, None if that is unknown."""
-    count = 1
-    for axis in axes:
-        dim = shape[axis]
-        if not isinstance(dim, int):
-            return None
-        count *= dim
-    return count
-
-
-def _summed(form: Form, axes: tuple[int, ...], shape: Shape, *, mean: bool) -> Form:
-    """The shift after a mean or sum over the axes."""
-
-    def over(array: Array) -> Array:
-        reduced = array
-        for axis in axes:
-            size, dim = array.shape[axis], shape[axis]
-            weight = 1.0 if mean else float(dim) if isinstance(dim, int) else 1.0
-            reduced = reduced.sum(axis=axis, keepdims=True) * (weight / size)
-        return np.asarray(reduced)
-
-    return replace(form, const=over(form.const), mag=over(form.mag), unit=over(form.unit))
 
 
 def cum_sum(space: Space, op: Op) -> list[Form]:

@@ -68,7 +68,9 @@ class Space(KernelTable):
         if not self.folded:
             self.note(form)
         elif variant.form is not form:
+            # What the folded model lacks has been written down: from here on both are alike.
             self.landed(form.base, variant.form.via - form.via, gap)
+            return replace(variant.form, dtype=form.dtype)
         return replace(variant.form, via=form.via, dtype=form.dtype)
 
     def _variant(self, form: Form) -> tuple[_Variant, Gap]:
@@ -92,30 +94,35 @@ class Space(KernelTable):
     def _bucket(form: Form) -> Hashable:
         return ("constant", form.rank) if form.base is None else form.base.id
 
-    def gap(self, form: Form, target: Form) -> Gap | None:
-        """The difference of two forms on one base, None where it is more than rounding."""
+    def gap(self, form: Form, target: Form, widen: float = 1.0) -> Gap | None:
+        """The difference of two forms on one base, None where it is more than rounding.
+
+        Args:
+            form: of the model being read.
+            target: the one that it is compared with, taken as exact.
+            widen: how many times as much as rounding explains is let pass.
+        """
         if form.base is not target.base or not _same_size(form, target):
             return None
         grain = form.grain if self.folded else EXACT
-        limit, eps = grain.limit, (grain.eps if self.folded else 0.0)
-        coarse = form.scale_unit if self.folded else np.zeros_like(form.scale_unit)
+        limit = grain.limit * widen
+        # What the original holds is exact by definition.
+        eps, coarse, unit = (
+            (grain.eps, form.scale_unit, form.unit) if self.folded else (0.0, 0.0, 0.0)
+        )
         with np.errstate(all="ignore"):
-            scale = np.abs(form.coef - target.coef)
-            whole = np.abs(target.coef)
-            if not np.all(scale <= NOISE * whole + limit * coarse):
+            whole, mag = np.abs(target.coef), np.maximum(form.mag, target.mag)
+            scale = np.maximum(np.abs(form.coef - target.coef) - NOISE * whole, 0.0)
+            shift = np.maximum(np.abs(form.const - target.const) - NOISE * mag, 0.0)
+            if self.lenient:  # a shift that a fault has made unknown agrees with any
+                shift = np.where(np.isnan(form.const), 0.0, shift)
+            rounding = unit + eps * mag
+            if not np.all(scale <= limit * coarse) or not np.all(
+                (shift == 0) | (shift <= limit * rounding)
+            ):
                 return None
-            shift = np.abs(form.const - target.const)
-            mag = np.maximum(form.mag, target.mag)
-            excess = np.maximum(shift - NOISE * mag, 0.0)
-            unit = form.unit if self.folded else np.zeros_like(form.unit)
-            if not np.all(excess <= limit * (unit + eps * mag)):
-                return None
-            scale = np.maximum(scale - NOISE * whole, 0.0)
-            return Gap(
-                _peak(scale / coarse),
-                _peak(excess / np.maximum(unit, np.where(unit > 0, 0.0, eps * mag))),
-                _peak(excess / mag),
-            )
+            shift_unit = np.maximum(unit, np.where(np.asarray(unit) > 0, 0.0, eps * mag))
+            return Gap(_peak(scale / coarse), _peak(shift / shift_unit), _peak(shift / mag))
 
     def full(self, form: Form) -> Base:
         """The base that is the value itself."""
@@ -177,13 +184,13 @@ def _joint_gap(parts: Sequence[Part], known: _Normal, folded: bool) -> Gap | Non
     for part, target, noise in zip(parts, known.parts, known.noise, strict=True):
         try:
             with np.errstate(all="ignore"):
-                own = np.nan_to_num(part.noise) + np.nan_to_num(noise)
+                own = _known(part.noise) + _known(noise)
                 apart = np.maximum(np.abs(part.values - target) - own, 0.0)
         except ValueError:
             return None
         undefined = np.isnan(part.values) | np.isnan(target)
         apart = np.where(undefined, 0.0, apart)
-        room = part.limit * np.nan_to_num(part.ulp) if folded else 0.0
+        room = part.limit * _known(part.ulp) if folded else 0.0
         if not np.all(apart <= room):
             return None
         with np.errstate(all="ignore"):
@@ -191,9 +198,14 @@ def _joint_gap(parts: Sequence[Part], known: _Normal, folded: bool) -> Gap | Non
     return Gap(scale_ulps=worst)
 
 
+def _known(values: Array | float) -> Array:
+    """The values, 0 where they are undefined."""
+    return np.where(np.isnan(values), 0.0, values)
+
+
 def _peak(values: Array) -> float:
     """Largest finite value; 0/0, which stands for no difference at all, counts as 0."""
-    return float(np.nan_to_num(values, nan=0.0, posinf=np.inf).max(initial=0.0))
+    return float(_known(values).max(initial=0.0))
 
 
 def _filled(known: Array, new: Array) -> Array:

@@ -108,7 +108,7 @@ class Proof:
         kernel_ulps, bias_ulps: the same, apart.
         bias_relative: largest bias difference over the sum of its absolute terms.
         seconds: wall time.
-        pairs: the relation of each pair of corresponding values.
+        pairs: the relation of each pair of corresponding values, where all is proved.
         notes: remarks, such as why something is unknown.
     """
 

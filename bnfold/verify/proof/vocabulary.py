@@ -6,12 +6,15 @@
 #: such as Softmax or a normalization, ignore some changes.
 REVEALING = frozenset({
     "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Sigmoid", "Tanh", "Softplus",
-    "Softsign", "Exp", "Erf", "Gelu", "Mish", "Swish", "HardSwish", "HardSigmoid", "Sqrt",
-    "Log", "Clip", "ThresholdedRelu", "Abs", "MaxPool", "GlobalMaxPool", "AveragePool",
+    "Softsign", "Erf", "Gelu", "Mish", "Swish", "HardSwish", "HardSigmoid",
+    "Clip", "ThresholdedRelu", "Abs", "MaxPool", "GlobalMaxPool", "AveragePool",
     "GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Conv",
     "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Mul", "Div", "Add",
     "Sub", "Pad", "Concat", "BatchNormalization",
 })
+
+#: Ops that take one affine common to all elements along their last axis out of their operand.
+NORMALIZING = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax"})
 
 #: Ops that draw random numbers: two of them agree only if they are the same op.
 RANDOM = frozenset({
