@@ -21,6 +21,7 @@ from bnfold.convert.direct.operators import OPERATORS, operator
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 from bnfold.formats.keras.graph import Layer
+from bnfold.formats.keras.roles import is_application_layer
 
 Rule = Callable[[Site], "Tensor | list[Tensor]"]
 
@@ -119,8 +120,6 @@ LAYERS: Mapping[str, Rule] = {
     "ZeroPadding3D": shaping.zero_padding,
 }
 
-# Classes that Keras defines beside its layers, for its own applications.
-_APPLICATION_LAYERS = frozenset({"CustomScaleLayer", "LayerScale", "StochasticDepth"})
 WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
 # Layers that neither read nor drop a mask.
 CARRIES_MASK = frozenset(
@@ -133,15 +132,9 @@ def rule_of(layer: Layer) -> Rule | None:
     """The layer's rule; None if there is none (wrappers and nested models have none here)."""
     if layer.is_operator:
         return operator if layer.class_name in OPERATORS else None
-    if not layer.is_own and not _is_application_layer(layer):
+    if not layer.is_own and not is_application_layer(layer):
         return None
-    return LAYERS.get(layer.class_name)
-
-
-def _is_application_layer(layer: Layer) -> bool:
-    """ConvNeXt's own classes are registered under a package name, but are Keras's."""
-    bare = layer.class_name.rpartition(">")[2]
-    return bare in _APPLICATION_LAYERS and ".applications." in layer.module
+    return LAYERS.get(layer.class_name.rpartition(">")[2])
 
 
 def why_unsupported(layer: Layer) -> str:

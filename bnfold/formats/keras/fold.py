@@ -258,15 +258,15 @@ def _hold(layer: Layer, key: str, held: Held, edits: Edits) -> Reason | None:
             return reason
         edits.arrays[key, role] = _computed(content, target, dtype, old)
         if old is None and setting:
-            edits.settings.setdefault(key, {})[setting] = held.settings[setting]
-    plain = {name: one for name, one in held.settings.items() if name not in _SETTINGS.values()}
-    if plain:
-        edits.settings.setdefault(key, {}).update(plain)
+            edits.settings.setdefault(key, {})[setting] = True
+    if held.settings:
+        edits.settings.setdefault(key, {}).update(held.settings)
     if held.class_name:
         edits.class_names[key] = held.class_name
     return None
 
 
+# What a config must say for a normalization to have these arrays.
 _SETTINGS = {"gamma": "scale", "beta": "center"}
 
 

@@ -16,6 +16,7 @@ from bnfold.formats.keras.keys import key_of
 from bnfold.formats.keras.lower_operators import operator
 from bnfold.formats.keras.lower_view import Builder, Lowered, Value, View
 from bnfold.formats.keras.read_config import input_shape
+from bnfold.formats.keras.roles import is_application_layer
 
 Rule = Callable[[View], "Value | list[Value]"]
 
@@ -45,6 +46,7 @@ RULES: Mapping[str, Rule] = {
     "Cropping1D": moves.cropping,
     "Cropping2D": moves.cropping,
     "Cropping3D": moves.cropping,
+    "CustomScaleLayer": elementwise.custom_scale,
     "Dense": linear.dense,
     "DepthwiseConv1D": linear.depthwise,
     "DepthwiseConv2D": linear.depthwise,
@@ -248,7 +250,4 @@ def rule_of(layer: Layer) -> Rule | None:
     if layer.is_operator:
         return operator
     bare = layer.class_name.rpartition(">")[2]
-    own = layer.is_own or (
-        ".applications." in layer.module and bare in ("LayerScale", "StochasticDepth")
-    )
-    return RULES.get(bare) if own else None
+    return RULES.get(bare) if layer.is_own or is_application_layer(layer) else None

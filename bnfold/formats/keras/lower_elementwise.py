@@ -88,7 +88,7 @@ def _batch_norm_holder(
         scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
         shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
         arrays = {"gamma": scale * np.sqrt(variance + epsilon), "beta": shift + mean * scale}
-        return Held(arrays, {"scale": True, "center": True})
+        return Held(arrays)
 
     return hold
 
@@ -323,6 +323,15 @@ def weighted_sum(*signs: float) -> Callable[[View], Value]:
         return view.op(Sum(tuple(range(len(values))), weights), values, broadcast(values))
 
     return rule
+
+
+def custom_scale(view: View) -> Value:
+    """CustomScaleLayer of InceptionResNetV2: the first plus a multiple of the second."""
+    values = view.inputs
+    if len(values) != 2 or not _same_rank(values):
+        return view.op(Opaque(Reason.UNKNOWN_SHAPE), values, broadcast(values))
+    factor = float(view.config.get("scale", 1.0))
+    return view.op(Sum((0, 1), (1.0, factor)), values, broadcast(values))
 
 
 def extremum(view: View) -> Value:

@@ -144,6 +144,15 @@ _OTHER_NAMES = """
 _OTHERS = frozenset(_OTHER_NAMES.split())
 
 
+def is_application_layer(layer: Layer) -> bool:
+    """Whether the class is one that Keras defines beside its layers, for its applications."""
+    bare = layer.class_name.rpartition(">")[2]
+    return bare in _APPLICATION_LAYERS and ".applications." in layer.module
+
+
+_APPLICATION_LAYERS = frozenset({"CustomScaleLayer", "LayerScale", "StochasticDepth"})
+
+
 def roles(layer: Layer) -> tuple[Role, ...] | None:
     """The arrays that the layer itself keeps; None where its class is not known.
 
@@ -151,7 +160,8 @@ def roles(layer: Layer) -> tuple[Role, ...] | None:
     """
     if layer.is_operator:
         return ()
-    if not layer.is_own or layer.class_name in _OTHERS:
+    bare = layer.class_name.rpartition(">")[2]
+    if not (layer.is_own or is_application_layer(layer)) or layer.class_name in _OTHERS:
         return None
-    known = _ROLES.get(layer.class_name)
+    known = _ROLES.get(bare)
     return known(layer.config) if known is not None else ()

@@ -123,6 +123,27 @@ def test_name_of_an_output_stays(keras: Any) -> None:
     assert folded.layers[-1].name == "result"
 
 
+@pytest.mark.parametrize("kind", ["rescaling", "normalization"])
+def test_part_of_a_scaler_stays(keras: Any, kind: str, tmp_path: Path) -> None:
+    """Zero padding lets the scale into the convolution, and the shift stays where it is."""
+    L = keras.layers
+    scaler = {
+        "rescaling": lambda: L.Rescaling([0.5, 2.0, -3.0], offset=[1.0, 0.0, 2.0], name="scaler"),
+        "normalization": lambda: L.Normalization(
+            mean=[1.0, 2.0, 3.0], variance=[4.0, 9.0, 0.5], name="scaler"
+        ),
+    }[kind]
+    layers = [L.Input((6, 7, 3), name="x"), scaler(), L.Conv2D(4, 3, padding="same")]
+    model = zoo.randomize(keras.Sequential(layers))
+    arrays = inputs_of(model)
+    for suffix in (".keras", ".h5"):
+        result, folded = _through_file(keras, model, tmp_path, suffix)
+        (item,) = result.kept
+        assert (item.source, item.left_as) == ("scaler", ("Rescaling",))
+        assert [taken.part for taken in item.into] == ["scale"]
+        assert_equal(run_keras(folded, arrays), run_keras(model, arrays), 1e-5)
+
+
 def test_shared_layer_whose_calls_differ_stays(keras3: Any) -> None:
     """One Dense before two different norms: neither may change it."""
     L = keras3.layers

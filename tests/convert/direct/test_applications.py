@@ -1,0 +1,32 @@
+"""`keras.applications`: converted, folded as ONNX and folded as Keras, each against Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bnfold.convert.direct import convert, read
+from bnfold.formats.keras.fold import fold_graph
+from bnfold.formats.onnx.fold import fold_model
+from tests.convert.direct.applications import SIZES, build, image
+from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
+
+# Rounding grows with depth; a wrong fold is off by whole units.
+_RELATIVE = 2e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_family(keras3: Any, name: str) -> None:
+    model = build(keras3, name)
+    images = [image(name)]
+    want = run_keras(model, images)
+    graph = read(model)
+    converted = convert(graph)
+    assert_equal(run_onnx(converted.model, images), want, _RELATIVE)
+    as_onnx = fold_model(converted.model, labels=converted.labels)
+    assert_equal(run_onnx(as_onnx.model, images), want, _RELATIVE)
+    as_keras = fold_graph(graph)
+    assert_equal(run_onnx(convert(as_keras.graph).model, images), want, _RELATIVE)
+    keras3.backend.clear_session()
