@@ -19,6 +19,7 @@ from bnfold.core.transfer import Form
 from bnfold.formats.onnx.collapse import collapse_products
 from bnfold.formats.onnx.edited import Edited
 from bnfold.formats.onnx.names import name_values
+from bnfold.formats.onnx.ops_elementwise import EPSILON
 from bnfold.formats.onnx.scope import Scope, scopes
 
 
@@ -204,7 +205,8 @@ class _Editor:
         values = [node.inputs[i] for i in range(1, 5)]
         arrays = [self.scope.constants.value(v.name or "") for v in values if v is not None]
         gamma, beta, mean, variance = (a for a in arrays if a is not None)
-        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        given = node.attributes.get("epsilon")
+        epsilon = EPSILON if given is None else given.as_float()
         scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
         shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
         wanted = (scale * np.sqrt(variance + epsilon), shift + mean * scale)

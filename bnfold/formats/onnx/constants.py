@@ -7,6 +7,7 @@ from constants alone. Constant subexpressions are evaluated only when somebody a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -30,6 +31,7 @@ _EVALUATED = frozenset(
 )
 _QUANTIZED = frozenset({"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"})
 _MAX_ELEMENTS = 1 << 27
+_MAX_KEPT = 1 << 20
 _FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 )
@@ -53,6 +55,7 @@ class OnnxConstants:
         self._known: set[str] = set()
         self._overridable: set[str] = set()
         self._cache: dict[str, NDArray[np.generic] | None] = {}
+        self._wide_cache: dict[str, NDArray[Any] | None] = {}
 
     def add_graph(self, graph: ir.Graph | ir.Function) -> None:
         """Classify all values of ``graph``, in topological order."""
@@ -109,11 +112,32 @@ class OnnxConstants:
         return Reason.OUTER_SCOPE if self._outer is not None else None
 
     def value(self, name: str) -> Array | None:
-        """The value in float64; None where it is not constant, not floating, not readable."""
-        array = self.array(name)
-        if array is None or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
-            return None
-        return array.astype(np.float64)
+        """The value in float64; None where it is not constant, not floating, not readable.
+
+        A constant subexpression is evaluated in float64 from the start, so that its rounding is
+        not taken for part of the model.
+        """
+        if name not in self._values:
+            return None if self._outer is None else self._outer.value(name)
+        array = self._wide(name)
+        return array if array is not None and array.dtype.kind == "f" else None
+
+    def _wide(self, name: str) -> NDArray[Any] | None:
+        """The value with float64 in place of any other floating type."""
+        if name not in self._values:
+            return None if self._outer is None else self._outer._wide(name)
+        node = self._values[name].producer()
+        if node is None or node.op_type == "Constant" or name not in self._known:
+            return _widened(self.array(name))
+        if name not in self._wide_cache:
+            inputs = [None if v is None else self._wide(v.name or "") for v in node.inputs]
+            if node.op_type in ("Cast", "CastLike") and _casts_to_float(node):
+                return None if inputs[0] is None else inputs[0].astype(np.float64)
+            result = self._evaluate(self._values[name], inputs)
+            if result is not None and result.size > _MAX_KEPT:
+                return _widened(result)
+            self._wide_cache[name] = _widened(result)
+        return self._wide_cache[name]
 
     # -- for lowering ------------------------------------------------------------------------
 
@@ -127,7 +151,10 @@ class OnnxConstants:
         if value.const_value is not None:
             return _read(value.const_value)
         if name not in self._cache:
-            self._cache[name] = self._evaluate(value)
+            node = value.producer()
+            inputs = [] if node is None else node.inputs
+            arrays = [None if v is None else self.array(v.name or "") for v in inputs]
+            self._cache[name] = self._evaluate(value, arrays)
         return self._cache[name]
 
     def shape(self, name: str) -> tuple[int, ...] | None:
@@ -140,7 +167,9 @@ class OnnxConstants:
         array = self.array(name)
         return None if array is None else array.shape
 
-    def _evaluate(self, value: ir.Value) -> NDArray[np.generic] | None:
+    def _evaluate(
+        self, value: ir.Value, inputs: list[NDArray[Any] | None]
+    ) -> NDArray[np.generic] | None:
         node = value.producer()
         if node is None:
             return None
@@ -149,12 +178,25 @@ class OnnxConstants:
         shape = shape_of(value)
         if shape is not None and math.prod(d for d in shape if isinstance(d, int)) > _MAX_ELEMENTS:
             return None
-        inputs = [None if v is None else self.array(v.name or "") for v in node.inputs]
         if any(a is None for a, v in zip(inputs, node.inputs, strict=True) if v is not None):
             return None
         if node.op_type == "Identity":
             return inputs[0]
         return _run(node, inputs, value)
+
+
+def _casts_to_float(node: ir.Node) -> bool:
+    if node.op_type == "CastLike":
+        like = node.inputs[1]
+        return like is not None and is_float(like.dtype)
+    return is_float(ir.DataType(node.attributes["to"].as_int()))
+
+
+def _widened(array: NDArray[np.generic] | None) -> NDArray[Any] | None:
+    """Floating elements in float64, all others as they are."""
+    if array is None or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
+        return array
+    return array.astype(np.float64)
 
 
 _GRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})

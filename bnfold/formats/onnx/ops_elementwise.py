@@ -23,6 +23,9 @@ from bnfold.core.transfer import (
 from bnfold.formats.onnx.ops_linear import sizes_of
 from bnfold.formats.onnx.rules import NodeView, rule
 
+# The default of an attribute is a float32, as the attribute is.
+EPSILON = float(np.float32(1e-5))
+
 
 @rule("BatchNormalization")
 def batch_normalization(view: NodeView) -> Transfer:
@@ -38,7 +41,7 @@ def batch_normalization(view: NodeView) -> Transfer:
     rank = view.rank(0)
     if rank is None or rank < 2:
         return Opaque(Reason.UNKNOWN_SHAPE, "the rank of its input is not known", candidate=True)
-    spread = variance + view.attr_float("epsilon", 1e-5)
+    spread = variance + view.attr_float("epsilon", EPSILON)
     bad = np.flatnonzero(~(spread.reshape(-1) > 0))
     if bad.size:
         detail = f"channel {bad[0]}: variance {variance.reshape(-1)[bad[0]]:g}"

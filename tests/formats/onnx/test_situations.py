@@ -8,9 +8,16 @@ float64 too, where both models must agree to the rounding of that type.
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
+from onnx import ModelProto
 
+from bnfold.formats.onnx.apply import apply_plan
+from bnfold.formats.onnx.fold import OnnxFold
+from bnfold.verify.evaluate import Float64Model
+from bnfold.verify.lift import lift_to_float64
 from tests.formats.onnx.situations.table import TABLE
+from tests.formats.onnx.support.build import feeds_of
 from tests.formats.onnx.support.cases import Case
 from tests.formats.onnx.support.check import (
     LEVELS,
@@ -62,6 +69,7 @@ def test_situation(row: Case) -> None:
             assert_no_further(
                 truth, expected, run_onnxruntime(folded, feeds, level), level, row.step
             )
+        _assert_plan_is_unrounded(proto, result)
         if not row.dtype:
             _assert_exact(row)
 
@@ -73,6 +81,21 @@ def _assert_exact(row: Case) -> None:
         feeds = row.inputs_for(proto, seed)
         run = run_reference if row.reference else run_float64
         assert_same(run(proto, feeds), run(folded, feeds), "float64")
+
+
+def _assert_plan_is_unrounded(proto: ModelProto, result: OnnxFold) -> None:
+    """The plan of a model in a small type holds for the same model in float64, to its rounding.
+
+    Verification relies on this: it tells a wrong formula from rounding.
+    """
+    lifted = lift_to_float64(ir.from_proto(proto))
+    exact = apply_plan(lifted, result.plan, double=True)
+    feeds = feeds_of(proto)
+    assert_same(
+        list(Float64Model(lifted).run(feeds).values()),
+        list(Float64Model(exact).run(feeds).values()),
+        "lifted",
+    )
 
 
 def test_titles_are_unique() -> None:
