@@ -19,8 +19,8 @@ class Const:
     """A value known before the model runs.
 
     Attributes:
-        value: as stored; float64 where it stands for a product that is never rounded
-            (a dequantized weight).
+        value: as stored; float64 where it was computed from other constants (a dequantized
+            weight, a square root): then it is the real number, which the runtime rounds.
         dtype: the ONNX element type.
         grain: coarsest float type that it was stored in on its way (a float16 weight that is
             cast to float32 has the digits of float16).
@@ -40,6 +40,12 @@ class Const:
         """Whether it holds floats that the algebra speaks of."""
         return self.dtype in GRAINS
 
+    @property
+    def exact(self) -> bool:
+        """Whether the value has more digits than its type."""
+        own = self.dtype in GRAINS and self.dtype != ir.DataType.DOUBLE
+        return own and self.value.dtype == np.float64
+
     @cached_property
     def real(self) -> Array:
         """As float64."""
@@ -55,7 +61,11 @@ class Const:
     @cached_property
     def key(self) -> tuple[object, ...]:
         """Equal for equal constants, whoever stores them."""
-        return ("const", self.dtype, self.shape, digest(self.value))
+        value = self.value
+        if self.exact and self.dtype is not None:
+            with np.errstate(all="ignore"):
+                value = value.astype(self.dtype.numpy())
+        return ("const", self.dtype, self.shape, digest(value))
 
     def ints(self) -> tuple[int, ...]:
         """Its elements as Python integers."""

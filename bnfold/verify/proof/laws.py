@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bnfold.verify.proof import rules_affine as affine
+from bnfold.verify.proof import rules_cut as cut
 from bnfold.verify.proof import rules_joint as joint
 from bnfold.verify.proof import rules_linear as linear
 from bnfold.verify.proof import rules_move as move
 from bnfold.verify.proof import rules_nonlinear as nonlinear
 from bnfold.verify.proof import rules_pool as pool
+from bnfold.verify.proof import rules_spread as spread
 from bnfold.verify.proof.rules_recurrent import recurrent
 from bnfold.verify.proof.source import Known, Op
 from bnfold.verify.proof.space import Space
@@ -41,17 +43,17 @@ LAWS: Mapping[str, tuple[Law, ...]] = {
     "Squeeze": (move.squeeze,),
     "Unsqueeze": (move.unsqueeze,),
     "Transpose": (move.transpose,),
-    "Slice": (move.slice_,),
-    "Split": (move.split,),
-    "Gather": (linear.gather_rows, move.gather),
-    "Concat": (move.concat,),
-    "Expand": (move.expand,),
-    "Tile": (move.tile,),
-    "DepthToSpace": (move.depth_to_space,),
-    "SpaceToDepth": (move.space_to_depth,),
-    "Resize": (move.resize,),
-    "Upsample": (move.resize,),
-    "Pad": (move.pad,),
+    "Slice": (cut.slice_,),
+    "Split": (cut.split,),
+    "Gather": (linear.gather_rows, cut.gather),
+    "Concat": (cut.concat,),
+    "Expand": (spread.expand,),
+    "Tile": (spread.tile,),
+    "DepthToSpace": (spread.depth_to_space,),
+    "SpaceToDepth": (spread.space_to_depth,),
+    "Resize": (spread.resize,),
+    "Upsample": (spread.resize,),
+    "Pad": (spread.pad,),
     "MaxPool": (pool.max_pool,),
     "GlobalMaxPool": (pool.max_pool,),
     "AveragePool": (pool.average_pool,),

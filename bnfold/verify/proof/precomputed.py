@@ -1,4 +1,4 @@
-"""Ops on constants alone, computed ahead as the runtime would: in the constants' own type."""
+"""Ops on constants alone, computed ahead."""
 
 from __future__ import annotations
 
@@ -184,6 +184,8 @@ def _cast(node: ir.Node, inputs: Inputs) -> Const:
     if not {target, data.dtype} <= {*GRAINS, *_INTEGERS}:
         raise _UnknownError
     grain = coarser(GRAINS.get(target, EXACT), data.grain)
+    if target in GRAINS and data.exact:
+        return Const(data.value, target, grain)
     return Const(data.value.astype(target.numpy()), target, grain)
 
 
@@ -209,12 +211,16 @@ def _shape(node: ir.Node, inputs: Inputs) -> Const:
 
 
 def _elementwise(compute: Callable[..., NDArray[Any]]) -> ConstLaw:
+    """Floats as the real numbers that they stand for, not rounded at every op."""
+
     def law(node: ir.Node, inputs: Inputs) -> Const:
         operands = [_operand([operand]) for operand in inputs]
-        real = any(operand.value.dtype == np.float64 for operand in operands)
-        kind = np.dtype(np.float64) if real else operands[0].value.dtype
         _affordable(np.broadcast_shapes(*(operand.shape for operand in operands)))
-        value = np.asarray(compute(*(operand.value for operand in operands)), kind)
+        if all(operand.floating for operand in operands):
+            value = np.asarray(compute(*(operand.real for operand in operands)))
+        else:
+            kind = operands[0].value.dtype
+            value = np.asarray(compute(*(operand.value for operand in operands)), kind)
         return Const(value, operands[0].dtype, _coarsest(operands))
 
     return law
