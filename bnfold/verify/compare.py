@@ -30,6 +30,7 @@ from bnfold.verify.verdicts import (
 # Up to which share of the time budget the samples and the local checks may go.
 _SAMPLES_UNTIL = 0.65
 _LOCAL_UNTIL = 0.85
+_STRENGTH_SHARE = 0.1
 
 
 def verify_models(
@@ -127,7 +128,11 @@ def verify_models(
         seed=seed,
         counterexample=save_counterexample(seen, feeds, counterexample) if failed else None,
         difference=explain(prepared, seen, feeds, seed=seed) if failed and feeds else "",
-        strength=(None if failed else _strength(ground, seen, watch, seed, start + budget_seconds)),
+        strength=(
+            None
+            if failed
+            else _strength(ground, seen, watch, seed, _STRENGTH_SHARE * budget_seconds)
+        ),
         mutation=mutation,
         notes=tuple(notes),
         seconds=time.monotonic() - start,
@@ -179,8 +184,9 @@ def _sampled(
 
 
 def _strength(
-    ground: Ground | str, seen: Samples, watch: SignWatch, seed: int, deadline: float
+    ground: Ground | str, seen: Samples, watch: SignWatch, seed: int, seconds: float
 ) -> Strength | None:
     if isinstance(ground, str) or seen.float64_reason:
         return None
+    deadline = time.monotonic() + seconds
     return measure_strength(ground, seen, watch, seed=seed, deadline=deadline)

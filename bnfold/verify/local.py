@@ -9,7 +9,7 @@ than the rounding of the constants explains.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bnfold.verify.bounds import CHANNEL_NOISE
+from bnfold.verify.channels import DRAWS, ChannelCheck, part_feeds
 from bnfold.verify.codes import Fault
 from bnfold.verify.dataflow import UNIT_ROUNDOFF, rounding_of
 from bnfold.verify.evaluate import EvaluationError, Float64Model, Hook
 from bnfold.verify.inputs import Feed, rows_of
 from bnfold.verify.matching import EVALUATIONS, Matching, match_values
-from bnfold.verify.noise import Perturbed
 from bnfold.verify.parts import Part, find_parts
 from bnfold.verify.prepare import Prepared, perturbed
 from bnfold.verify.running_error import NoBoundError, error_bounds
@@ -32,11 +31,8 @@ from bnfold.verify.types import Check, CheckKind, Status
 
 Array = NDArray[Any]
 
-# Draws of the noise of a part, and the slack for float64's own rounding, relative to the channel.
-_DRAWS = 6
-_FLOAT64_SLACK = 2.0**-43
-
-Share = Callable[[Part, Mapping[str, Array]], float]
+# Evaluations of the whole model that the matching and all channel checks cost together.
+_COST = EVALUATIONS + 2 * (DRAWS + 1)
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def find_ground(
     if not feeds:
         return "no inputs could be run"
     left = deadline - time.monotonic()
-    affordable = [f for f in feeds[:4] if rows_of(f) * seconds_per_row * EVALUATIONS < left]
+    affordable = [f for f in feeds[:4] if rows_of(f) * seconds_per_row * _COST < left]
     if not affordable:
         return "not within the time budget"
     feed = max(affordable, key=rows_of)
@@ -96,35 +92,79 @@ def find_ground(
 
 
 def check_local(ground: Ground | str, *, seed: int) -> list[Check]:
-    """Both questions over all rewritten parts; the largest share of its bound decides each."""
+    """Both questions over all rewritten parts; the largest share of its bound decides each.
+
+    Parts are visited in random order, so that a short time is spread over the whole model.
+    """
     if isinstance(ground, str):
         return [_skip(ground)]
     parts, uncut = ground.parts()
     if not parts and not uncut:
         return [_skip("no part was rewritten")]
+    rng = np.random.default_rng([seed, 4])
+    runtime = _Worst(len(parts) + len(uncut), list(uncut))
+    channels = _Worst(len(parts) + len(uncut), list(uncut))
     try:
         values = ground.values(parts)
+        for index in rng.permutation(len(parts)):
+            if time.monotonic() > ground.deadline:
+                for worst in (runtime, channels):
+                    worst.reasons.append("the time budget was used up")
+                break
+            part = parts[index]
+            share = ChannelCheck(part, values, rng).share()
+            if share > 1.0 and not matters(ground, part):
+                for worst in (runtime, channels):
+                    worst.reasons.append("equal to the original's only within the noise")
+                continue
+            channels.add(share, part)
+            try:
+                runtime.add(_runtime_share(part, values), part)
+            except (NoBoundError, RuntimeUnavailableError) as error:
+                runtime.reasons.append(str(error))
     except EvaluationError as error:
         return [_skip(str(error))]
-    rng = np.random.default_rng([seed, 4])
-    by_chance: set[str] = set()
+    return [
+        runtime.check(Fault.LOCAL_ROUNDING, "of the rounding bound"),
+        channels.check(Fault.CONSTANTS, "of what rounding does to the channel"),
+    ]
 
-    def channels(part: Part, seen: Mapping[str, Array]) -> float:
-        share = channel_share(part, seen, rng)
-        if share > 1.0 and not matters(ground, part):
-            by_chance.add(part.label)
-            raise NoBoundError("equal to the original's only within the noise")
-        return share
 
-    def runtime(part: Part, seen: Mapping[str, Array]) -> float:
-        if part.label in by_chance:
-            raise NoBoundError("equal to the original's only within the noise")
-        return _runtime_share(part, seen)
+@dataclass
+class _Worst:
+    """The part with the largest share of its bound so far.
 
-    runtime_unit, channel_unit = "of the rounding bound", "of what rounding does to the channel"
-    late, bad = ground.deadline, Fault.LOCAL_ROUNDING
-    by_channel = _worst(parts, uncut, values, channels, late, Fault.CONSTANTS, channel_unit)
-    return [_worst(parts, uncut, values, runtime, late, bad, runtime_unit), by_channel]
+    Attributes:
+        total: how many parts there are.
+        reasons: why some were left out.
+        done: how many were judged.
+        share, label: of the worst.
+    """
+
+    total: int
+    reasons: list[str]
+    done: int = 0
+    share: float = -1.0
+    label: str = ""
+
+    def add(self, share: float, part: Part) -> None:
+        """Take in one part; NaN is worse than anything."""
+        self.done += 1
+        if not share <= self.share:
+            self.share, self.label = share, part.label
+
+    def check(self, fault: Fault, unit: str) -> Check:
+        """The verdict."""
+        others = "; ".join(dict.fromkeys(self.reasons))
+        if not self.done:
+            return _skip(f"none of {self.total} rewritten parts: {others}")
+        detail = f"{self.done} of {self.total} rewritten parts, each on the same input"
+        if others:
+            detail += f"; the others: {others}"
+        held = self.share <= 1.0
+        status = Status.PASSED if held else Status.FAILED
+        code = "" if held else fault.code
+        return Check(CheckKind.LOCAL, status, self.share, 1.0, unit, detail, code, self.label)
 
 
 # An error counts when at least this share of it is found in the outputs' own error, and when that
@@ -182,41 +222,6 @@ def _replacing(part: Part, feed: Feed) -> Hook:
     return value
 
 
-def _worst(
-    parts: Sequence[Part],
-    uncut: Sequence[str],
-    values: Mapping[str, Array],
-    share: Share,
-    deadline: float,
-    fault: Fault,
-    unit: str,
-) -> Check:
-    worst: tuple[float, str] | None = None
-    done, reasons = 0, list(uncut)
-    for part in parts:
-        if time.monotonic() > deadline:
-            reasons.append("the time budget was used up")
-            break
-        try:
-            figure = share(part, values)
-        except (NoBoundError, EvaluationError, RuntimeUnavailableError) as error:
-            reasons.append(str(error))
-            continue
-        done += 1
-        if worst is None or not figure <= worst[0]:
-            worst = (figure, part.label)
-    total = len(parts) + len(uncut)
-    if worst is None:
-        return _skip(f"none of {total} rewritten parts: {reasons[0]}")
-    detail = f"{done} of {total} rewritten parts, each on the same input"
-    if reasons:
-        detail += f"; the others: {'; '.join(dict.fromkeys(reasons))}"
-    held = worst[0] <= 1.0
-    status = Status.PASSED if held else Status.FAILED
-    code = "" if held else fault.code
-    return Check(CheckKind.LOCAL, status, worst[0], 1.0, unit, detail, code, worst[1])
-
-
 def _skip(reason: str) -> Check:
     return Check(CheckKind.LOCAL, Status.SKIPPED, None, None, "", reason)
 
@@ -235,25 +240,14 @@ def _values(model: Float64Model | None, names: set[str], feed: Feed) -> dict[str
     return kept
 
 
-def _part_feeds(part: Part, values: Mapping[str, Array]) -> tuple[Feed, Feed]:
-    """The same input for both regions, rounded to the type that the value has in the model."""
-    feeds: tuple[Feed, Feed] = ({}, {})
-    for (before, after), first, second in zip(
-        part.inputs, part.original.graph.inputs, part.folded.graph.inputs, strict=True
-    ):
-        array = values[before]
-        dtype = first.dtype.numpy() if first.dtype is not None else array.dtype
-        feeds[0][first.name or before] = array.astype(dtype)
-        feeds[1][second.name or after] = array.astype(dtype)
-    return feeds
-
-
 def _runtime_share(part: Part, values: Mapping[str, Array]) -> float:
     """Largest |original - folded| in the runtime over the sum of both rounding bounds."""
     results, bounds = [], []
-    sides = zip((part.original, part.folded), _part_feeds(part, values), part.output, strict=True)
+    sides = zip((part.original, part.folded), part_feeds(part, values), part.output, strict=True)
     for model, feed, output in sides:
-        results.append(np.asarray(Session(model).run(feed)[output], dtype=np.float64))
+        results.append(
+            np.asarray(Session(model, optimize=False).run(feed)[output], dtype=np.float64)
+        )
         u = max(rounding_of(model).coarsest, UNIT_ROUNDOFF[ir.DataType.DOUBLE])
         rounded = model is part.folded
         bounds.append(error_bounds(Float64Model(model), feed, u, rounded=rounded)[output])
@@ -263,55 +257,6 @@ def _runtime_share(part: Part, values: Mapping[str, Array]) -> float:
     if not np.isfinite(results[1][finite]).all():
         return float("inf")
     difference, allowed = difference[finite], np.broadcast_to(allowed, finite.shape)[finite]
-    over = np.where(difference > 0, difference / np.maximum(allowed, np.finfo(float).tiny), 0.0)
+    with np.errstate(over="ignore"):
+        over = np.where(difference > 0, difference / np.maximum(allowed, np.finfo(float).tiny), 0)
     return float(over.max(initial=0.0))
-
-
-def channel_share(
-    part: Part,
-    values: Mapping[str, Array],
-    rng: np.random.Generator,
-    change: Callable[[str, Array], Array] | None = None,
-) -> float:
-    """Largest root mean square difference of a channel in float64 over what its bound allows.
-
-    Every axis but the first is tried as the channel axis. The bound is the effect of moving every
-    constant and value of both regions by one rounding.
-
-    Args:
-        part: the two regions.
-        values: the original's values, by name.
-        rng: draws the roundings.
-        change: replaces constants of the folded region, to plant an error.
-    """
-    feeds = _part_feeds(part, values)
-    models = Float64Model(part.original), Float64Model(part.folded)
-    still = [m.run(f)[o] for m, f, o in zip(models, feeds, part.output, strict=True)]
-    other = still[1] if change is None else models[1].run(feeds[1], constant=change)[part.output[1]]
-    if still[0].shape != other.shape:
-        return float("inf")
-    if still[0].dtype.kind != "f":
-        return 0.0 if np.array_equal(still[0], other) else float("inf")
-    noise = np.zeros(still[0].shape)
-    for index, (ir_model, model) in enumerate(
-        zip((part.original, part.folded), models, strict=True)
-    ):
-        moving = Perturbed(model, rounding_of(ir_model))
-        for _ in range(_DRAWS):
-            moved = moving.run(feeds[index], rng)[part.output[index]]
-            noise += (moved - still[index]) ** 2 / _DRAWS
-    squares = (other - still[0]) ** 2
-    allowed = CHANNEL_NOISE**2 * noise + (_FLOAT64_SLACK * np.abs(still[0])) ** 2
-    finite = np.isfinite(squares) & np.isfinite(allowed)
-    if not np.isfinite(other[np.isfinite(still[0])]).all():
-        return float("inf")
-    squares, allowed = np.where(finite, squares, 0.0), np.where(finite, allowed, 0.0)
-    return max((_marginal(squares, allowed, axis) for axis in range(1, squares.ndim)), default=0.0)
-
-
-def _marginal(squares: Array, allowed: Array, axis: int) -> float:
-    """Largest ratio of the two sums over everything but one axis, as root mean squares."""
-    rest = tuple(a for a in range(squares.ndim) if a != axis)
-    above, below = squares.sum(axis=rest), allowed.sum(axis=rest)
-    ratio = np.where(above > 0, above / np.maximum(below, np.finfo(float).tiny), 0.0)
-    return float(np.sqrt(ratio.max(initial=0.0)))

@@ -22,6 +22,11 @@ from bnfold.verify.evaluate import Float64Model, Hook
 Array = NDArray[Any]
 
 
+# Numbers drawn at most for one array; a larger array repeats them. A prime, so that no axis of it
+# sees the same number along its whole length.
+_POOL = 262_139
+
+
 def jiggle(array: Array, roundoff: float, rng: np.random.Generator) -> Array:
     """Each element times 1 ± [0.5, 1.5] roundoff.
 
@@ -29,9 +34,15 @@ def jiggle(array: Array, roundoff: float, rng: np.random.Generator) -> Array:
     """
     if array.dtype.kind != "f":
         return array
-    draw = 2.0 * rng.random(array.shape) - 1.0
+    draw = rng.random(min(array.size, _POOL))
+    draw -= 0.5
+    draw *= 2.0
     draw += np.copysign(0.5, draw)
-    return np.asarray(array * (1.0 + roundoff * draw))
+    draw *= roundoff
+    draw += 1.0
+    return array * (draw if draw.size == array.size else np.resize(draw, array.size)).reshape(
+        array.shape
+    )
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 # than float64 rounds: room for the accumulation of contractions thousands of terms long.
 FINE_LEVEL = 128 * UNIT_ROUNDOFF[ir.DataType.DOUBLE]
 
+# Past this share of the time until the deadline, no more than this many rows are run.
+_ENOUGH_ROWS = 12
+_EARLY = 0.25
+
 OUT_OF_TIME = "one row in float64 takes longer than the time budget"
 
 # Draws of the noise for the first feeds and for the later ones; even draws move the original's
@@ -164,8 +168,9 @@ def sample(
     result = Samples(tallies, total_feeds=len(feeds))
     result.float64_reason, result.runtime_reason, result.runtime_fault = known
     rng = np.random.default_rng([seed, 1])
+    early = time.monotonic() + _EARLY * (deadline - time.monotonic())
     for number, feed in enumerate(feeds):
-        if number and time.monotonic() > deadline:
+        if number and time.monotonic() > (early if result.rows >= _ENOUGH_ROWS else deadline):
             break
         reference = _float64(runners, feed, number, result, rng, deadline, observe)
         if reference is None and result.float64_reason == OUT_OF_TIME and number:

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bnfold.verify.bounds import NOISE_MAX, NOISE_RMS
+from bnfold.verify.channels import ChannelCheck
 from bnfold.verify.evaluate import EvaluationError, Hook
-from bnfold.verify.local import Ground, channel_share
+from bnfold.verify.local import Ground
 from bnfold.verify.sampling import Samples
 from bnfold.verify.types import Strength
 
@@ -198,6 +199,7 @@ class _Local:
         parts, _ = ground.parts(unchanged=True)
         self._by_kernel = {kernel.name: p for p in parts for kernel in kernels_of(p.folded)}
         self._values = ground.values(list(self._by_kernel.values()))
+        self._checks: dict[str, ChannelCheck] = {}
         self._rng = rng
 
     def visible(self, kernel: Kernel, change: Hook) -> float | None:
@@ -205,7 +207,9 @@ class _Local:
         part = self._by_kernel.get(kernel.name)
         if part is None:
             return None
-        share = channel_share(part, self._values, self._rng, change)
+        if kernel.name not in self._checks:
+            self._checks[kernel.name] = ChannelCheck(part, self._values, self._rng)
+        share = self._checks[kernel.name].share(change)
         return _PLANTED / share if share > 0 else None
 
 

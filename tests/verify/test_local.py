@@ -10,10 +10,11 @@ import onnx_ir as ir
 import pytest
 
 from bnfold.verify.bounds import Measure, gamma
+from bnfold.verify.channels import ChannelCheck
 from bnfold.verify.codes import Fault
 from bnfold.verify.evaluate import Float64Model
 from bnfold.verify.inputs import generate_inputs
-from bnfold.verify.local import Ground, channel_share, check_local, find_ground, matters
+from bnfold.verify.local import Ground, check_local, find_ground, matters
 from bnfold.verify.prepare import prepare
 from bnfold.verify.running_error import ROWS, NoBoundError, error_bounds
 from bnfold.verify.runtime import Session
@@ -77,7 +78,7 @@ def test_a_difference_that_is_mended_later_does_not_count() -> None:
     ground = ground_of(pair)
     parts, _ = ground.parts()
     second = next(part for part in parts if part.output[1] == "n1")
-    share = channel_share(second, ground.values(parts), np.random.default_rng(0))
+    share = ChannelCheck(second, ground.values(parts), np.random.default_rng(0)).share()
     assert share > 1 and not matters(ground, second)
     assert all(check.status is Status.PASSED for check in check_local(ground, seed=0))
 

@@ -45,8 +45,12 @@ def _depthwise(padded: Array, kernel: Array, window: Window) -> Array:
     flat = kernel.reshape(kernel.shape[0], -1)
     ones = (1,) * len(window.out)
     y = np.zeros((padded.shape[0], kernel.shape[0], *window.out), dtype=padded.dtype)
-    for index, (_, tap) in enumerate(window.taps(padded)):
-        y += np.repeat(tap, many, axis=1) * flat[:, index].reshape(-1, *ones)
+    room = np.empty_like(y[:1])
+    for image in range(len(padded)):  # one at a time, so that the work stays in the cache
+        part = y[image : image + 1]
+        for index, (_, tap) in enumerate(window.taps(padded[image : image + 1])):
+            wide = tap if many == 1 else np.repeat(tap, many, axis=1)
+            part += np.multiply(wide, flat[:, index].reshape(-1, *ones), out=room)
     return y
 
 
