@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnfold.convert.direct.operators import OPERATORS, indexed
+from bnfold.convert.direct.operators import OPERATORS
+from bnfold.convert.direct.operators_moves import indexed
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 

@@ -33,6 +33,8 @@ class H5File:
         self._path = path
         self._member = member
         self._file: h5py.File | None = None
+        # Where the HDF5 file begins in `path`; None where it does not stand there as it is.
+        self._start: int | None = None
 
     @property
     def root(self) -> h5py.File:
@@ -43,7 +45,7 @@ class H5File:
         """
         if self._file is None:
             try:
-                source = _member(self._path, self._member) if self._member else str(self._path)
+                source, self._start = _located(self._path, self._member)
                 self._file = h5py.File(source, "r")
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 raise InputError(f"The weights cannot be read: {clip(str(error))}.") from error
@@ -88,7 +90,10 @@ class H5File:
 
     def _read(self, path: str, dtype: str) -> AnyArray:
         try:
-            data: AnyArray = self.root[path][()]
+            dataset = self.root[path]
+            data = self._straight(dataset)
+            if data is None:
+                data = dataset[()]
         except (OSError, KeyError, ValueError) as error:
             raise InputError(
                 f"The array {clip(path)!r} cannot be read: {clip(str(error))}."
@@ -98,6 +103,21 @@ class H5File:
         if array.dtype != wanted and array.dtype.kind == "V" and array.dtype.itemsize == 2:
             return array.view(wanted)
         return array.astype(wanted, copy=False)
+
+
+    def _straight(self, dataset: h5py.Dataset) -> AnyArray | None:
+        """The content read past the HDF5 library, which is slow within archives.
+
+        None where it does not lie in one piece, or not as numbers of this machine.
+        """
+        offset = dataset.id.get_offset()
+        plain = offset is not None and dataset.chunks is None and self.root.userblock_size == 0
+        native = dataset.dtype.isnative and dataset.dtype.kind in "fiu"
+        if self._start is None or not plain or not native or not dataset.size:
+            return None
+        count = int(dataset.size)
+        data = np.fromfile(self._path, dataset.dtype, count, offset=self._start + int(offset))
+        return data.reshape(dataset.shape) if data.size == count else None
 
 
 def _refuse_links(group: h5py.Group, name: str) -> None:
@@ -117,8 +137,13 @@ def _refuse_bombs(dataset: h5py.Dataset, path: str) -> None:
         )
 
 
-def _member(path: Path, member: str) -> io.RawIOBase | io.BytesIO:
-    """A seekable file inside a zip; a window of the archive itself where it is stored as is."""
+def _located(path: Path, member: str) -> tuple[str | io.RawIOBase | io.BytesIO, int | None]:
+    """Where to read an HDF5 file from, and where in ``path`` it begins.
+
+    One that a zip holds as it is is a window of the archive; one that is packed is unpacked.
+    """
+    if not member:
+        return str(path), 0
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(member)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
@@ -127,12 +152,13 @@ def _member(path: Path, member: str) -> io.RawIOBase | io.BytesIO:
                 raise InputError(
                     f"The archive's {member} unpacks to {info.file_size} bytes: refused."
                 )
-            return io.BytesIO(archive.read(info))
+            return io.BytesIO(archive.read(info)), None
     with path.open("rb") as file:
         # The data begin behind a local header of 30 bytes, the name and extra fields.
         file.seek(info.header_offset)
         name, extra = struct.unpack("<26xHH", file.read(30))
-    return _Window(path, info.header_offset + 30 + name + extra, info.file_size)
+    start = info.header_offset + 30 + name + extra
+    return _Window(path, start, info.file_size), start
 
 
 class _Window(io.RawIOBase):
