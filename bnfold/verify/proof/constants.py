@@ -46,6 +46,14 @@ class Const:
         own = self.dtype in GRAINS and self.dtype != ir.DataType.DOUBLE
         return own and self.value.dtype == np.float64
 
+    @property
+    def typed(self) -> NDArray[Any]:
+        """Rounded to its type."""
+        if not self.exact or self.dtype is None:
+            return self.value
+        with np.errstate(all="ignore"):
+            return self.value.astype(self.dtype.numpy())
+
     @cached_property
     def real(self) -> Array:
         """As float64."""
@@ -61,11 +69,7 @@ class Const:
     @cached_property
     def key(self) -> tuple[object, ...]:
         """Equal for equal constants, whoever stores them."""
-        value = self.value
-        if self.exact and self.dtype is not None:
-            with np.errstate(all="ignore"):
-                value = value.astype(self.dtype.numpy())
-        return ("const", self.dtype, self.shape, digest(value))
+        return ("const", self.dtype, self.shape, digest(self.typed))
 
     def ints(self) -> tuple[int, ...]:
         """Its elements as Python integers."""

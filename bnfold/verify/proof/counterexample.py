@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 
 #: What open dims become: the batch, and other axes by the rank of the input.
-OPEN_BATCH = 2
+OPEN_BATCH = 16
 OPEN_DIMS = {4: 32, 5: 16}
 #: A difference this large, relative to the output's size, is no rounding of float32 ...
 RELATIVE = 1e-3

@@ -12,12 +12,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bnfold.verify.proof.base_table import BaseTable
+from bnfold.verify.proof.chains import compare_chain
 from bnfold.verify.proof.forms import Base, Form, Shape, Trace, align
 from bnfold.verify.proof.kernels import Kernel, Match, compare, compare_affine
 from bnfold.verify.proof.rounding import EXACT, Array, Grain
 
 #: Scales of one kernel's results that are remembered from the original.
 MAX_SIGHTINGS = 24
+#: Kernels in a row that are looked at as one.
+MAX_CHAIN = 8
 
 #: Brings one number per kernel row to the axes of the result.
 Place = Callable[[NDArray[Any]], NDArray[Any]]
@@ -47,6 +50,19 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Kernels of the original that act one after the other with nothing but constants between.
+
+    Attributes:
+        root: the value that the first acts on.
+        factors: the kernels, in the order in which they act.
+    """
+
+    root: Base
+    factors: tuple[Kernel, ...]
+
+
+@dataclass(frozen=True)
 class KernelHit:
     """A kernel of the folded model was found to be a multiple of one of the original's.
 
@@ -55,12 +71,14 @@ class KernelHit:
         entry: the original's kernel.
         match: factors, and the worst element.
         removed: the original's affine ops before it that the folded model lacks.
+        sampled: whether it was compared with a product of kernels, on random vectors.
     """
 
     op: str
     entry: Entry
     match: Match
     removed: frozenset[str]
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,8 @@ class KernelTable(BaseTable):
         self._rows = 0
         self._kernels: dict[Hashable, list[Entry]] = defaultdict(list)
         self._entries: list[Entry] = []
+        self._chains: dict[int, Chain] = {}
+        self._composites: dict[tuple[int, int, int], list[tuple[Entry, Chain]]] = defaultdict(list)
 
     def contract(
         self,
@@ -107,6 +127,7 @@ class KernelTable(BaseTable):
         *,
         via: frozenset[str] = frozenset(),
         unit_factor: bool = False,
+        through: Base | None = None,
     ) -> tuple[Base, Array]:
         """The base that a kernel's product is a multiple of, and the factor of each row.
 
@@ -117,6 +138,7 @@ class KernelTable(BaseTable):
             place: brings one number per row to the product's axes.
             via: names of the affine ops before it.
             unit_factor: only a factor of 1 will do (the op is not linear in its kernel).
+            through: the operand's base, if the kernel acts on its last axis alone.
         """
         found = self._find(self._kernels[key], kernel, unit_factor)
         if found is not None:
@@ -124,13 +146,43 @@ class KernelTable(BaseTable):
             if self.folded:
                 self.hits.append(KernelHit(self.op, entry, match, entry.via - via))
             return entry.base, place(match.ratio)
+        collapsed = self._collapsed(kernel, through) if self.folded else None
+        if collapsed is not None:
+            entry, match = collapsed
+            self.hits.append(KernelHit(self.op, entry, match, entry.via - via, sampled=True))
+            return entry.base, place(match.ratio)
         if self.folded and self.lenient:
             likely = self._likeliest(self._kernels[key], kernel, unit_factor)
             if likely is not None:
                 entry, match = likely
                 self.misses.append(KernelHit(self.op, entry, match, entry.via - via))
                 return entry.base, place(match.ratio)
-        return self._enter(key, kernel, shape, dtype, place, via), place(kernel.live)
+        base = self._enter(key, kernel, shape, dtype, place, via)
+        if through is not None and not self.folded:
+            self._chain(self._entries[-1], through)
+        return base, place(kernel.live)
+
+    def _chain(self, entry: Entry, through: Base) -> None:
+        """Remember what a kernel makes together with those before it."""
+        before = self._chains.get(through.id, Chain(through, ()))
+        if len(before.factors) >= MAX_CHAIN:
+            before = Chain(through, ())
+        chain = Chain(before.root, (*before.factors, entry.kernel))
+        self._chains[entry.base.id] = chain
+        # Any tail of the chain may have been collapsed, too; its root is then in between.
+        if len(chain.factors) > 1:
+            key = (chain.root.id, entry.kernel.rows, chain.factors[0].columns)
+            self._composites[key].append((entry, chain))
+
+    def _collapsed(self, kernel: Kernel, through: Base | None) -> tuple[Entry, Match] | None:
+        """The original's product of kernels that this one kernel is a multiple of."""
+        if through is None:
+            return None
+        for entry, chain in self._composites.get((through.id, kernel.rows, kernel.columns), ()):
+            match = compare_chain(chain.factors, kernel, self._candidates(entry))
+            if match.ulps <= kernel.grain.limit:
+                return entry, match
+        return None
 
     def _likeliest(
         self, bucket: Sequence[Entry], kernel: Kernel, unit_factor: bool

@@ -50,8 +50,8 @@ class Kernel:
         """Number of columns."""
         return int(np.prod(self.stored.shape[self.row_axes :], dtype=np.int64))
 
-    def _spans(self) -> Iterator[tuple[slice, slice]]:
-        """Slices of the first axis, and of the rows that they hold."""
+    def spans(self) -> Iterator[tuple[slice, slice]]:
+        """Slices of the first axis, and of the rows that they hold, to be handled in turn."""
         length = self.stored.shape[0]
         if not length or not self.stored.size:
             return
@@ -61,23 +61,24 @@ class Kernel:
             stop = min(length, start + step)
             yield slice(start, stop), slice(start * each, stop * each)
 
-    def _matrix(self, array: NDArray[Any], span: slice) -> Array:
+    def matrix(self, array: NDArray[Any], span: slice) -> Array:
+        """Rows of an array that broadcasts to ``stored``, as a matrix."""
         part = np.broadcast_to(array, self.stored.shape)[span]
         return np.asarray(part, dtype=np.float64).reshape(-1, self.columns)
 
-    def _vector(self, array: Array, span: slice) -> Array:
-        """As `_matrix`, but one row where all rows are the same."""
+    def vector(self, array: Array, span: slice) -> Array:
+        """As `matrix`, but one row where all rows are the same."""
         if all(size == 1 for size in array.shape[: self.row_axes]):
             tail = np.broadcast_to(array, (1,) * self.row_axes + self.stored.shape[self.row_axes :])
             return tail.reshape(1, -1)
-        return self._matrix(array, span)
+        return self.matrix(array, span)
 
     @cached_property
     def live(self) -> Array:
         """1 for each row that has an effect, 0 for rows of zeros."""
         found = np.zeros(self.rows)
-        for span, rows in self._spans():
-            product = (self._matrix(self.stored, span) != 0) & (self._vector(self.gain, span) != 0)
+        for span, rows in self.spans():
+            product = (self.matrix(self.stored, span) != 0) & (self.vector(self.gain, span) != 0)
             found[rows] = product.any(axis=1)
         return found
 
@@ -99,13 +100,13 @@ class Kernel:
         The three arrays broadcast to ``stored``; the results have one element per row.
         """
         total, size, doubt = np.zeros(self.rows), np.zeros(self.rows), np.zeros(self.rows)
-        for span, rows in self._spans():
-            kernel = self._matrix(self.stored, span)
-            moved = self._vector(shift, span)
+        for span, rows in self.spans():
+            kernel = self.matrix(self.stored, span)
+            moved = self.vector(shift, span)
             total[rows] = (kernel * moved).sum(axis=1)
-            size[rows] = (np.abs(kernel) * self._vector(mag, span)).sum(axis=1)
+            size[rows] = (np.abs(kernel) * self.vector(mag, span)).sum(axis=1)
             doubt[rows] = (
-                np.abs(kernel) * self._vector(unit, span)
+                np.abs(kernel) * self.vector(unit, span)
                 + self.grain.spacing(kernel) * np.abs(moved)
             ).sum(axis=1)
         return total, size, doubt
@@ -170,17 +171,17 @@ def compare(
     ratio = np.zeros(new.rows)
     worst = Match(ratio, 0.0)
     bad = np.zeros(new.rows, bool)
-    for span, rows in new._spans():
-        target = reference._matrix(reference.stored, span) * reference._vector(reference.gain, span)
-        stored, gain = new._matrix(new.stored, span), new._vector(new.gain, span)
+    for span, rows in new.spans():
+        target = reference.matrix(reference.stored, span) * reference.vector(reference.gain, span)
+        stored, gain = new.matrix(new.stored, span), new.vector(new.gain, span)
         with np.errstate(all="ignore"):
             if forced:
                 ratio[rows] = candidates[0, rows] * (np.abs(target).max(axis=1) > 0)
             else:
                 estimator = _median if robust else _least_squares
                 estimate = estimator(target, stored * gain)
-                ratio[rows] = _nearest(estimate, candidates[:, rows], new.grain)
-            slack = new._vector(new.doubt, span) / 2
+                ratio[rows] = nearest(estimate, candidates[:, rows], new.grain)
+            slack = new.vector(new.doubt, span) / 2
             wanted = target * ratio[rows][:, None]
             off, demanded = _distance(wanted, stored, gain, new.grain, slack)
             bad[rows] = off.max(axis=1, initial=0.0) > new.grain.limit
@@ -230,7 +231,7 @@ def _median(target: Array, product: Array) -> Array:
     return found
 
 
-def _nearest(estimate: Array, candidates: Array, grain: Grain) -> Array:
+def nearest(estimate: Array, candidates: Array, grain: Grain) -> Array:
     """The candidate that the estimate stands for, within rounding; else the estimate."""
     if not candidates.size:
         return estimate
@@ -293,8 +294,8 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
     ratio = np.ones(new.rows)
     worst = Match(ratio, 0.0)
     bad = np.zeros(new.rows, bool)
-    for span, rows in new._spans():
-        old, stored = reference._matrix(reference.stored, span), new._matrix(new.stored, span)
+    for span, rows in new.spans():
+        old, stored = reference.matrix(reference.stored, span), new.matrix(new.stored, span)
         with np.errstate(all="ignore"):
             size[rows] = np.abs(stored).max(axis=1)
             options = np.concatenate([candidates[:, rows], _slope(old, stored)[np.newaxis]])

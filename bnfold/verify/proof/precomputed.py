@@ -268,7 +268,7 @@ def _by_reference(node: ir.Node, version: int, inputs: Inputs) -> list[Const] | 
 
     outputs = [value.name or "" for value in node.outputs]
     names = [f"i{i}" if c is not None else "" for i, c in enumerate(inputs)]
-    feeds = {n: c.value for n, c in zip(names, inputs, strict=True) if c is not None}
+    feeds = {n: c.typed for n, c in zip(names, inputs, strict=True) if c is not None}
     if not any(outputs):
         return None
     helper = onnx.helper

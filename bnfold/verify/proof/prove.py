@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from bnfold.verify.proof.chains import PROMISE
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.counterexample import differing_outputs
 from bnfold.verify.proof.faults import Detective, Suspect, describe
@@ -220,10 +221,12 @@ def _compared_output(
     space.landed(given.base, wanted.via - given.via, gap)
     if suspects:
         return _Verdict(name, ProofStatus.REFUTED, "rests on an op that differs", suspects)
-    changed = gap.size > 0 or bool(wanted.via - given.via)
-    return _Verdict(
-        name, ProofStatus.PROVED, "affine relations" if changed or space.hits else "equal structure"
-    )
+    changed = gap.size > 0 or bool(wanted.via - given.via) or bool(space.hits)
+    argument = "affine relations" if changed else "equal structure"
+    sampled = sum(hit.sampled for hit in space.hits)
+    if sampled:
+        argument += f"; {sampled} collapsed products compared {PROMISE}"
+    return _Verdict(name, ProofStatus.PROVED, argument)
 
 
 def _settled(attempt: _Attempt, original: ir.Model, folded: ir.Model, deadline: float) -> _Attempt:

@@ -152,7 +152,13 @@ def product(
     dims: Shape = tuple(
         sizes[label] if label in sizes else x_shape[here[label]] for label in labels.y
     )
-    form = contracted(space, op, key, matrix, op.shape_as(dims), place, x)
+    ends = labels.x[-1:] + labels.y[-1:]
+    plain = (
+        labels.x[:-1] == labels.y[:-1]
+        and labels.k in (ends, ends[::-1])
+        and not varies(outer, tuple(range(len(labels.x))))
+    )
+    form = contracted(space, op, key, matrix, op.shape_as(dims), place, x, plain)
     coef = form.coef * passed(outer)
     units = form.scale_unit * np.abs(passed(outer)) + np.abs(coef) * passed(doubt)
     form = replace(form, coef=coef, scale_unit=units)
@@ -201,14 +207,23 @@ def _whole(array: Array, kernel: Array, labels: Labels, sizes: dict[str, int]) -
 
 
 def contracted(
-    space: Space, op: Op, key: Hashable, kernel: Kernel, shape: Shape | None, place: Place, x: Form
+    space: Space,
+    op: Op,
+    key: Hashable,
+    kernel: Kernel,
+    shape: Shape | None,
+    place: Place,
+    x: Form,
+    plain: bool = False,
 ) -> Form:
-    """The kernel's product without any constant."""
+    """The kernel's product without any constant; plain if it acts on the last axis alone."""
     if x.base is None:  # what is constant does not reach the tables of shared values
         zero = np.zeros((1,) * place(np.zeros(kernel.rows)).ndim)
         return multiple(None, shape, op.dtype(), zero, zero, EXACT, x.via)
     before, misses = len(space.hits), len(space.misses)
-    base, factor = space.contract(key, kernel, shape, op.dtype(), place, via=x.via)
+    base, factor = space.contract(
+        key, kernel, shape, op.dtype(), place, via=x.via, through=x.base if plain else None
+    )
     same = len(space.hits) > before and space.hits[-1].match.identical
     missed = space.misses[-1].match.bad if len(space.misses) > misses else None
     grain: Grain = EXACT if same or not space.folded else kernel.grain
