@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from bnfold.core.moves import Shape
+from bnfold.formats.onnx.function_shapes import infer_functions
 from bnfold.formats.onnx.names import name_values
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def scratch_copy(model: ir.Model) -> ir.Model:
         logger.info("shape inference failed: %s", error)
         return scratch
     _fill(scratch.graph, inferred.graph)
+    infer_functions(scratch, _fill)
     return scratch
 
 
@@ -79,7 +81,7 @@ def _light_proto(model: ir.Model) -> onnx.ModelProto:
             graph.initializers.add(value)
 
 
-def _fill(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
+def _fill(graph: ir.Graph | ir.Function, inferred: onnx.GraphProto) -> None:
     """Take over the inferred shapes and types, in subgraphs too."""
     values = {value.name: value for node in graph for value in node.outputs if value.name}
     for info in (*inferred.value_info, *inferred.output):

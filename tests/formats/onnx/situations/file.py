@@ -386,13 +386,41 @@ ROWS: list[Case] = [
         "y = my.block(x)",
         "T[2,2] x",
         "block Gemm",
-        expected="not yet",
         outputs="T[2,2] y",
         imports={"my": 1},
         functions=(
             '<opset_import: ["": 17], domain: "my"> block (x) => (y) {'
             " W = Constant<value = T[2,2] {1, -2, 3, 0.5}>()"
             " s = Constant<value = T[2] {0.5, -3}>()  h = Gemm(x, W)  y = Mul(h, s) }",
+        ),
+    ),
+    case(
+        "within a local function that is called with two shapes, and calls another",
+        "h = my.block(x)  k = my.block(z)  y = Relu(h)  w = Relu(k)",
+        "T[2,2] x, T[5,2] z",
+        "block block Relu Relu Gemm Add inner",
+        "forward BNF105",
+        outputs="T[2,2] y, T[5,2] w",
+        imports={"my": 1},
+        functions=(
+            '<opset_import: ["": 17], domain: "my"> inner (x) => (y) {'
+            " W = Constant<value = T[2,2] {1, -2, 3, 0.5}>()"
+            " s = Constant<value = T[2] {0.5, -3}>()  h = Gemm(x, W)  y = Mul(h, s) }",
+            '<opset_import: ["": 17, "my": 1], domain: "my"> block (x) => (y) {'
+            " t = Constant<value = T[2] {0.25, 4}>()  h = Add(x, t)  y = my.inner(h) }",
+        ),
+    ),
+    case(
+        "within a local function whose attribute the caller gives",
+        "y = my.block<axis = 1>(x)",
+        "T[2,2] x",
+        "block Concat Mul",
+        outputs="T[2,4] y",
+        imports={"my": 1},
+        functions=(
+            '<opset_import: ["": 17], domain: "my"> block <axis>(x) => (y) {'
+            " s = Constant<value = T[4] {0.5, -3, 1, 2}>()"
+            "  h = Concat<axis: int = @axis>(x, x)  y = Mul(h, s) }",
         ),
     ),
     case(
