@@ -36,6 +36,9 @@ KERAS = 10.0
 # The float64 reference is trusted only while the original in the runtime stays this close to it.
 REFERENCE_TRUST = 50.0
 
+# What a measure of integer, boolean or string results is called.
+DISCRETE = "discrete results"
+
 # Probability that a bound of one operation fails (Ipsen & Zhou, 2020: lambda = sqrt(2 ln(2/p))).
 GAMMA_FAILURE = 1e-2
 
@@ -165,4 +168,4 @@ def _discrete(tally: OutputTally, label: str, noise: str, also: str = "") -> lis
     seen = max(tally.share(noise), tally.share(also) if also else 0.0)
     unseen = 3.0 / max(1, tally.elements.get(noise, 0)) if tally.coarse else 0.0
     bound = NOISE_RMS * seen + unseen
-    return [Measure(tally.share(label), bound, "share of elements", "discrete", 0, 1.0)]
+    return [Measure(tally.share(label), bound, "share of elements", DISCRETE, 0, 1.0)]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# protobuf cannot hold more than 2 GiB in one message; beyond this, weights go beside the model.
-_PROTO_LIMIT = (1 << 31) - (1 << 24)
+# Beyond this many bytes of weights a model goes through a file, which the runtime can map, rather
+# than through two copies in memory.
+_IN_MEMORY = 1 << 27
 
 
 class RuntimeUnavailableError(Exception):
@@ -83,20 +84,25 @@ def _as_fed(value: Any) -> Any:
 
 
 def _load(model: ir.Model, options: Any) -> Any:
+    """A session; what is large, or refers to files, is loaded from a temporary folder."""
     import onnxruntime as ort
 
+    from bnfold.formats.onnx.save import save_onnx
+
     providers = ["CPUExecutionProvider"]
-    size = sum(
-        value.const_value.nbytes
-        for value in model.graph.initializers.values()
+    tensors = [
+        value.const_value
+        for graph in (model.graph, *model.graph.subgraphs())
+        for value in graph.initializers.values()
         if value.const_value is not None
-    )
-    if size < _PROTO_LIMIT:
+    ]
+    small = sum(tensor.nbytes for tensor in tensors) < _IN_MEMORY
+    if small and not any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors):
         data = ir.to_proto(model).SerializeToString()
         return ort.InferenceSession(data, options, providers=providers)
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         path = Path(folder) / "model.onnx"
-        ir.save(model.clone(), path, external_data="model.onnx.data")
+        save_onnx(model, path, largest_file=_IN_MEMORY)
         return ort.InferenceSession(str(path), options, providers=providers)
 
 

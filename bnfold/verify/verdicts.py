@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bnfold.verify.bounds import (
+    DISCRETE,
     ORIGINAL_RMS,
     RUNTIME_NOISE_RMS,
     Measure,
@@ -149,7 +150,8 @@ def _judged(samples: Samples, kind: CheckKind, fault: Fault, judge: Judge, text:
         )
     if samples.feeds < samples.total_feeds:
         detail += f"; {samples.feeds} of {samples.total_feeds} inputs within the time budget"
-    code = "" if worst.holds else fault.code
+    code = (Fault.DISCRETE if worst.what == DISCRETE else fault).code
+    code = "" if worst.holds else code
     return Check(
         kind, status, worst.figure, worst.bound, worst.unit, detail, code, f"output {tally.name}"
     )

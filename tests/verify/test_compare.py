@@ -350,6 +350,7 @@ def test_integer_results_are_compared_exactly() -> None:
     assert verify_models(model(1), model(1), prove=False).passed
     result = verify_models(model(1), model(-1), prove=False)
     assert not result.passed
+    assert codes(result) == {Fault.DISCRETE.code}
     assert check_of(result, CheckKind.ALGEBRA).unit == "share of elements"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -133,6 +134,23 @@ def test_the_runtime_says_why_it_does_not_run() -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(RuntimeUnavailableError):
         Session(text("y = Neg (x)")).run({"x": np.ones((2, 5), np.float32)})
+
+
+def test_weights_in_files_of_their_own_are_loaded(tmp_path: Path) -> None:
+    pair = mlp(1)
+    ir.save(pair.original, tmp_path / "model.onnx", external_data="weights.bin")
+    model = ir.load(tmp_path / "model.onnx")
+    x = np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32)
+    inline = Session(pair.original).run({"x": x})["y"]
+    np.testing.assert_array_equal(Session(model).run({"x": x})["y"], inline)
+    np.testing.assert_allclose(Float64Model(model).run({"x": x})["y"], inline, rtol=1e-5)
+
+
+def test_large_models_go_through_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32)
+    inline = Session(mlp(1).original).run({"x": x})["y"]
+    monkeypatch.setattr("bnfold.verify.runtime._IN_MEMORY", 1000)
+    np.testing.assert_array_equal(Session(mlp(1).original).run({"x": x})["y"], inline)
 
 
 # ------------------------------------------------------------------ rounding
