@@ -45,6 +45,7 @@ def verify_models(
     reference: Reference | None = None,
     counterexample: str | Path | None = None,
     prove: bool = True,
+    overrides: bool = True,
     mutations: int = 0,
 ) -> Verification:
     """Check that `folded` computes what `original` does.
@@ -64,6 +65,8 @@ def verify_models(
             the algebra is checked to float64's own rounding.
         reference: runs Keras on the inputs in the model's order.
         counterexample: where to save the offending inputs (.npz) if a check fails on inputs.
+        overrides: also feed other values for initializers that callers may override; a fold that
+            was allowed to take them for constants fails that.
         prove: attempt the proof; without it only what runs decides.
         mutations: how many faults to plant in a model that passed, to see whether the same checks
             catch them; each costs another verification.
@@ -82,7 +85,7 @@ def verify_models(
     proof = proof_checks(original, folded) if prove else []
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
-    feeds = _feeds(prepared, inputs, samples, seed, notes)
+    feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
     watch = SignWatch.of(original)
     seen = _sampled(prepared, feeds, seed, start + _SAMPLES_UNTIL * budget_seconds, watch, notes)
     ground = find_ground(
@@ -140,12 +143,23 @@ def verify_models(
 
 
 def _feeds(
-    prepared: Prepared, inputs: object | None, samples: int, seed: int, notes: list[str]
+    prepared: Prepared,
+    inputs: object | None,
+    samples: int,
+    seed: int,
+    notes: list[str],
+    overrides: bool,
 ) -> list[Feed]:
     if inputs is not None:
         return load_inputs(inputs, prepared.original)
     try:
-        return generate_inputs(prepared.original, samples=samples, seed=seed, accepts=prepared.runs)
+        return generate_inputs(
+            prepared.original,
+            samples=samples,
+            seed=seed,
+            accepts=prepared.runs,
+            overrides=overrides,
+        )
     except InputError as error:
         notes.append(str(error))
         return []

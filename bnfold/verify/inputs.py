@@ -43,6 +43,7 @@ def generate_inputs(
     samples: int = 64,
     seed: int = 0,
     accepts: Callable[[Feed], bool] | None = None,
+    overrides: bool = True,
 ) -> list[Feed]:
     """Inputs drawn from the interface, `samples` rows in all, in feeds of different sizes.
 
@@ -56,6 +57,8 @@ def generate_inputs(
         samples: rows in all.
         seed: of the random numbers; the same seed gives the same inputs.
         accepts: says whether the model runs on a feed; None takes the first proposal.
+        overrides: some feeds also give other values to floating-point initializers that callers
+            may override, where the model runs with them.
 
     Raises:
         NoInputsError: if some input cannot be drawn, or no proposal is accepted.
@@ -72,7 +75,37 @@ def generate_inputs(
     feeds: list[Feed] = []
     for plan, rows in zip(itertools.cycle(plans), _batches(plans[0].fixed, samples)):
         feeds.append(_draw_all(plan, rows, rng, len(feeds)))
+    if overrides:
+        _override(model, feeds, rng, accepts)
     return feeds
+
+
+def _override(
+    model: ir.Model,
+    feeds: list[Feed],
+    rng: np.random.Generator,
+    accepts: Callable[[Feed], bool] | None,
+) -> None:
+    """Every third feed, and the only one, also feeds what callers may override."""
+    fed = {value.name for value in required(model)}
+    tensors = {
+        value.name or "": value.const_value.numpy()
+        for value in feedable(model)
+        if value.name not in fed and value.const_value is not None
+    }
+    floats = {name: array for name, array in tensors.items() if array.dtype.kind == "f"}
+    if not floats:
+        return
+    for number in range(1 if len(feeds) > 1 else 0, len(feeds), 3):
+        extra = {
+            name: np.asarray(array * (1 + 0.25 * rng.standard_normal(array.shape))).astype(
+                array.dtype
+            )
+            for name, array in floats.items()
+        }
+        if accepts is not None and not accepts({**feeds[number], **extra}):
+            return
+        feeds[number].update(extra)
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,16 @@ def test_half_precision_faults_above_the_noise_are_caught() -> None:
         assert not stranger(mlp(1, dtype=np.float16, fault=fault)).passed
 
 
+def test_baking_in_what_callers_may_override_fails_unless_it_was_allowed() -> None:
+    pair = mlp(1)
+    for model in (pair.original, pair.folded):
+        model.graph.inputs.append(model.graph.initializers["W1"])
+    assert not stranger(pair).passed
+    assert stranger(pair, overrides=False).passed
+    same = pair.original.clone()
+    assert verify_models(pair.original, same, prove=False).passed
+
+
 # ------------------------------------------------------------------ what is said
 
 

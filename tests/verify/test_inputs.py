@@ -158,9 +158,15 @@ def test_what_cannot_be_drawn_is_said(declared: str) -> None:
         generate_inputs(model(declared))
 
 
-def test_overridable_initializers_are_not_fed() -> None:
-    made = model("float[N] x, float[2] w", weights="<float[2] w = {1, 2}>")
-    assert list(generate_inputs(made)[0]) == ["x"]
+def test_overridable_initializers_are_fed_sometimes() -> None:
+    made = model("float[N] x, float[2] w", "y = Neg (x)", "<float[2] w = {1, 2}>")
+    feeds = generate_inputs(made)
+    assert [len(feed) for feed in feeds[:5]] == [1, 2, 1, 1, 2]
+    assert feeds[1]["w"].shape == (2,) and feeds[1]["w"].dtype == np.float32
+    assert not np.array_equal(feeds[1]["w"], [1, 2])
+    assert all(len(feed) == 1 for feed in generate_inputs(made, overrides=False))
+    picky = generate_inputs(made, accepts=lambda feed: "w" not in feed)
+    assert all(len(feed) == 1 for feed in picky)
 
 
 # ------------------------------------------------------------------ the user's own
