@@ -399,7 +399,8 @@ class TestFailures:
                 (tmp_path / name).unlink()
             for name, content in before.items():
                 (tmp_path / name).write_bytes(content)
-        assert reached >= 3
+        # pathlib of Python 3.10 keeps its own os.replace, which no test can make fail.
+        assert reached >= (3 if sys.version_info >= (3, 11) else 2)
 
     def test_a_target_that_appears_meanwhile(self, tmp_path: Path) -> None:
         """The data file that was put in place for nothing is taken away again."""
