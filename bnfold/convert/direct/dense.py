@@ -40,7 +40,7 @@ def gemm(
     else:
         operands.append(site.constant(bias, "bias"))
         made = site.node("Gemm", operands, (x.dtype, shape))
-    return Tensor(shape, x.dtype, {plain(2): made}, mask=x.mask)
+    return Tensor(shape, x.dtype, {plain(2): made})
 
 
 def last_axis_product(
@@ -56,7 +56,7 @@ def last_axis_product(
         [value(site, x, form), site.constant(kernel, name)],
         (x.dtype, permuted(shape, form)),
     )
-    y = Tensor(shape, x.dtype, {form: made}, mask=x.mask)
+    y = Tensor(shape, x.dtype, {form: made})
     return y if bias is None else elementwise(site, "Add", y, constant(bias))
 
 
@@ -86,7 +86,6 @@ def einsum_dense(site: Site) -> Tensor:
         stored_bias = site.layer.weights.get("bias")
         bias = site.weight("bias", stored_bias.shape if stored_bias is not None else ())
         y = elementwise(site, "Add", y, constant(bias))
-    y.mask = x.mask
     return activate(site, y, site.config.get("activation"))
 
 

@@ -15,7 +15,7 @@ from bnfold.convert.direct.emitter import Emitter, onnx_type
 from bnfold.convert.direct.layout import value
 from bnfold.convert.direct.ops import cast
 from bnfold.convert.direct.site import Site
-from bnfold.convert.direct.table import CARRIES_MASK, rule_of, why_unsupported
+from bnfold.convert.direct.table import carries_mask, rule_of, why_unsupported
 from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
@@ -62,7 +62,7 @@ def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
     results = emit_graph(emitter, graph, tensors, "", graph.generation)
     outputs = _outputs(graph, emitter, results, inputs)
     nodes = _needed(emitter.nodes, outputs)
-    used = {id(one) for node in nodes for one in node.inputs}
+    used = {id(one) for node in nodes for one in _reads(node)}
     onnx_graph = ir.Graph(
         inputs,
         outputs,
@@ -84,11 +84,20 @@ def _needed(nodes: Sequence[ir.Node], outputs: Sequence[ir.Value]) -> list[ir.No
     for node in reversed(nodes):
         if any(id(one) in wanted for one in node.outputs):
             kept.append(node)
-            wanted |= {id(one) for one in node.inputs if one is not None}
+            wanted |= {id(one) for one in _reads(node)}
         else:
             for place in range(len(node.inputs)):
                 node.replace_input_with(place, None)
     return kept[::-1]
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, in its body too."""
+    yield from (one for one in node.inputs if one is not None)
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph():
+                yield from _reads(inner)
 
 
 _AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "time", "features")}
@@ -211,11 +220,16 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
         raise site.unsupported(why_unsupported(layer) or "has no rule")
     ready = _autocast(site)
     result = rule(ready)
-    if isinstance(result, Tensor) and result.mask is None and layer.class_name in CARRIES_MASK:
-        first = next((one for one in leaves_of(ready.args)), None)
-        result.mask = None if first is None else first.mask
+    if isinstance(result, Tensor) and layer.class_name not in _OWN_MASKS:
+        first = next(leaves_of(ready.args), None)
+        carried = first is not None and carries_mask(layer, site.generation)
+        result = dataclasses.replace(result, mask=first.mask if carried and first else None)
     return result
 
+
+# Layers whose rules say which steps of the result count.
+_OWN_MASKS = frozenset({"Add", "Average", "Bidirectional", "Embedding", "GRU", "GRUV1", "LSTM"})
+_OWN_MASKS |= {"LSTMV1", "Masking", "Maximum", "Minimum", "Multiply", "SimpleRNN", "Subtract"}
 
 _WRAPPERS = {
     "SpectralNormalization": wrappers.transparent,

@@ -11,7 +11,9 @@ import onnx_ir as ir
 from bnfold.convert.direct.tensor import Dim
 from bnfold.formats.keras.graph import AnyArray, float_dtype
 
-Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Graph
+Attribute = (
+    int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Graph | ir.TensorProtocol
+)
 _SHARED_BYTES = 64
 
 
@@ -29,6 +31,15 @@ class Emitter:
         self.labels: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._small: dict[tuple[Any, ...], ir.Value] = {}
+
+    def inner(self) -> Emitter:
+        """An emitter for the body of a node: its own nodes, everything else in common."""
+        inner = Emitter(self.opset)
+        inner.initializers = self.initializers
+        inner.labels = self.labels
+        inner._names = self._names
+        inner._small = self._small
+        return inner
 
     def unique(self, name: str) -> str:
         """A name that nothing else has: ``name``, or with a number behind it."""

@@ -21,3 +21,8 @@ def masking(site: Site) -> Tensor:
     flags = reduce(site, "ReduceMax", differs, [-1], False)
     y.mask = cast(site, flags, "bool")
     return y
+
+
+def both(site: Site, left: Tensor, right: Tensor) -> Tensor:
+    """Where both masks count."""
+    return elementwise(site, "And", left, right, dtype="bool")

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 from bnfold.convert.direct.layout import squeeze, transpose, unsqueeze
+from bnfold.convert.direct.masks import both
 from bnfold.convert.direct.normalizations import unit
 from bnfold.convert.direct.ops import concat, elementwise, matmul, reduce, scalar
 from bnfold.convert.direct.site import Site
@@ -37,12 +38,14 @@ def merge(op: str) -> Callable[[Site], Tensor]:
 
 
 def _mask(site: Site) -> Tensor | None:
-    masks = [tensor.mask for tensor in site.inputs]
-    if any(mask is None for mask in masks):
-        return None
-    if len({id(mask) for mask in masks}) > 1:
-        raise site.unsupported("merges values with different masks")
-    return masks[0]
+    """Where all masks count. Keras 3 also changes the values that are merged."""
+    masks = [tensor.mask for tensor in site.inputs if tensor.mask is not None]
+    if masks and site.generation == 3:
+        raise site.unsupported("merges masked values")
+    found: Tensor | None = None
+    for mask in masks:
+        found = mask if found is None or found is mask else both(site, found, mask)
+    return found
 
 
 def average(site: Site) -> Tensor:
@@ -73,9 +76,7 @@ def concatenate(site: Site) -> Tensor:
     axis = int(site.config.get("axis", -1))
     y = concat(site, tensors, axis)
     if any(tensor.mask is not None for tensor in tensors):
-        y.mask = _mask(site)
-        if y.mask is None or axis % y.rank == 1:
-            raise site.unsupported("concatenates masked values")
+        raise site.unsupported("concatenates masked values")
     return y
 
 

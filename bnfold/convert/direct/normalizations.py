@@ -52,7 +52,6 @@ def batch_norm(site: Site) -> Tensor:
         shift = (0.0 if beta is None else beta.astype(np.float64)) - mean * scale
     arrays = scale.reshape(broadcast), shift.reshape(broadcast)
     y = in_float32(site, x, lambda wide: scale_shift(site, wide, *arrays))
-    y.mask = x.mask
     return y
 
 
@@ -91,7 +90,6 @@ def _norm_op(
     )
     y = Tensor(x.shape, data.dtype, {form: made})
     y = cast(site, y, x.dtype)
-    y.mask = x.mask
     return y
 
 
@@ -179,7 +177,6 @@ def layer_norm(site: Site) -> Tensor:
         )
 
     y = in_float32(site, x, normalize)
-    y.mask = x.mask
     return y
 
 

@@ -5,6 +5,7 @@ ONNX has time first and Keras the batch; a chain of recurrent layers stays time 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ import onnx_ir as ir
 
 from bnfold.convert.direct.activations import activation_name
 from bnfold.convert.direct.layout import squeeze, unsqueeze, value
-from bnfold.convert.direct.ops import reduce, slices
+from bnfold.convert.direct.masked_rnn import scanned
+from bnfold.convert.direct.ops import concat, reduce, slices
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Form, Tensor, permuted, plain
 from bnfold.formats.keras.graph import AnyArray
@@ -80,8 +82,11 @@ class _Direction:
 def recurrent(site: Site) -> Tensor | list[Tensor]:
     """LSTM, GRU, SimpleRNN; with states where the config asks for them."""
     x, states = _arguments(site)
-    one = _direction(site, x)
     backwards = bool(site.config.get("go_backwards"))
+    mask = site.mask(x, 2)
+    if mask is not None:
+        return _masked(site, x, mask, states, backwards)
+    one = _direction(site, x)
     outputs = _emit(site, x, [one], "reverse" if backwards else "forward", states)
     sequence, finals = outputs
     if site.config.get("return_sequences"):
@@ -96,6 +101,40 @@ def recurrent(site: Site) -> Tensor | list[Tensor]:
     return [y, *(squeeze(site, final, [1]) for final in finals)]
 
 
+def _masked(
+    site: Site, x: Tensor, mask: Tensor, states: Sequence[Tensor], backwards: bool
+) -> Tensor | list[Tensor]:
+    if states:
+        raise site.unsupported("is masked and given an initial state")
+    steps, finals = scanned(site, x, mask, backwards=backwards, in_time_order=False)
+    if site.config.get("return_sequences"):
+        y = steps
+        y.mask = mask
+    elif site.config.get("zero_output_for_mask"):
+        y = squeeze(site, slices(site, steps, {1: (-1, None, 1)}), [1])
+    else:
+        y = finals[0]
+    return [y, *finals] if site.config.get("return_state") else y
+
+
+def _masked_pair(site: Site, x: Tensor, mask: Tensor, inner: Sequence[Site]) -> Tensor:
+    """Both directions over a masked sequence; only the commonest way of merging them."""
+    forward = inner[0].config
+    if site.config.get("merge_mode", "concat") != "concat" or forward.get("return_state"):
+        raise site.unsupported("is masked and merges its directions in an unusual way")
+    whole = bool(forward.get("return_sequences"))
+    halves = []
+    for one, backwards in zip(inner, (False, True), strict=True):
+        # A Bidirectional has its layers give zeros for masked steps of sequences.
+        layer = dataclasses.replace(one.layer, config={**one.config, "zero_output_for_mask": whole})
+        part = dataclasses.replace(one, layer=layer)
+        steps, finals = scanned(part, x, mask, backwards=backwards, in_time_order=True)
+        halves.append(steps if whole else finals[0])
+    y = concat(site, halves, -1)
+    y.mask = mask if whole else None
+    return y
+
+
 def bidirectional(site: Site) -> Tensor | list[Tensor]:
     """Bidirectional: both directions in one op, then merged."""
     x, states = _arguments(site)
@@ -104,6 +143,9 @@ def bidirectional(site: Site) -> Tensor | list[Tensor]:
         Site(site.emitter, parts[name], site.path, (), {}, site.generation)
         for name in ("forward_layer", "backward_layer")
     ]
+    mask = site.mask(x, 2)
+    if mask is not None and not states:
+        return _masked_pair(site, x, mask, inner)
     forward, backward = (_direction(one, x) for one in inner)
     same = forward.kind == backward.kind and forward.units == backward.units
     settings = [_settings(one.site) for one in (forward, backward)]
@@ -167,8 +209,6 @@ def _arguments(site: Site) -> tuple[Tensor, list[Tensor]]:
         states = [states]
     if not isinstance(first, Tensor) or first.rank != 3:
         raise site.unsupported("is called with something else than one sequence")
-    if site.mask(first, 2) is not None:
-        raise site.unsupported("is masked")
     if site.config.get("stateful"):
         raise site.unsupported("keeps its state between calls")
     if site.config.get("time_major"):

@@ -121,11 +121,18 @@ LAYERS: Mapping[str, Rule] = {
 }
 
 WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
-# Layers that neither read nor drop a mask.
-CARRIES_MASK = frozenset(
-    {*ACTIVATION_LAYERS, "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout"}
-    | {"GaussianNoise", "Identity", "SpatialDropout1D", "TFOpLambda"}
-)
+# Layers that pass a mask on; all others drop it, apart from those whose rules say otherwise.
+_CARRY = {"ActivityRegularization", "AlphaDropout", "BatchNormalization", "BatchNormalizationV1"}
+_CARRY |= {"BatchNormalizationV2", "Dense", "Dropout", "GaussianDropout", "GaussianNoise"}
+_CARRY |= {"GroupNormalization", "LayerNormalization", "SpatialDropout1D", "SpatialDropout2D"}
+_CARRY |= {"SpatialDropout3D", "SyncBatchNormalization", "UnitNormalization", *ACTIVATION_LAYERS}
+_CARRY_3 = frozenset({"Identity", "Normalization", "Rescaling"})
+
+
+def carries_mask(layer: Layer, generation: int) -> bool:
+    """Whether Keras lets the mask of the input be that of the output."""
+    name = layer.class_name
+    return layer.is_own and (name in _CARRY or (generation == 3 and name in _CARRY_3))
 
 
 def rule_of(layer: Layer) -> Rule | None:

@@ -1,0 +1,97 @@
+"""Masked sequences: padding at the end, the start, in between, and samples of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnfold.convert.direct import UnsupportedLayerError, convert
+from bnfold.formats.onnx.fold import fold_model
+from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
+from tests.convert.zoo import randomize
+
+_TOKENS = np.asarray(
+    [[3, 1, 4, 1, 5, 2], [2, 6, 0, 0, 0, 0], [0, 0, 5, 3, 0, 5], [0, 0, 0, 0, 0, 0]], np.int32
+)
+
+
+def _after_embedding(make: Callable[[Any], list[Any]]) -> Callable[[Any], Any]:
+    def build(K: Any) -> Any:
+        L = K.layers
+        x = start = L.Input((6,), dtype="int32", name="tokens")
+        x = L.Embedding(7, 4, mask_zero=True, name="embedding")(x)
+        for layer in make(L):
+            x = layer(x)
+        return K.Model(start, x)
+
+    return build
+
+
+ROWS: dict[str, Callable[[Any], list[Any]]] = {
+    "lstm": lambda L: [L.LSTM(5)],
+    "lstm_sequence": lambda L: [L.LSTM(5, return_sequences=True)],
+    "lstm_state": lambda L: [L.LSTM(5, return_state=True, return_sequences=True)],
+    "lstm_backwards": lambda L: [L.LSTM(5, return_sequences=True, go_backwards=True)],
+    "lstm_stack": lambda L: [L.LSTM(5, return_sequences=True), L.LSTM(3)],
+    "lstm_through": lambda L: [
+        L.SpatialDropout1D(0.3),
+        L.BatchNormalization(),
+        L.Dense(4, activation="relu"),
+        L.LSTM(3),
+    ],
+    "lstm_hard": lambda L: [L.LSTM(5, recurrent_activation="hard_sigmoid", activation="relu")],
+    "lstm_no_bias": lambda L: [L.LSTM(5, use_bias=False)],
+    "gru": lambda L: [L.GRU(5)],
+    "gru_reset_before": lambda L: [L.GRU(5, reset_after=False, return_sequences=True)],
+    "gru_sequence": lambda L: [L.GRU(5, return_sequences=True)],
+    "simple": lambda L: [L.SimpleRNN(5, return_sequences=True)],
+    "bidirectional": lambda L: [L.Bidirectional(L.LSTM(3))],
+    "bidirectional_sequence": lambda L: [
+        L.Bidirectional(L.GRU(3, return_sequences=True)),
+        L.Dense(2),
+    ],
+    "mean": lambda L: [L.Dense(3), L.GlobalAveragePooling1D()],
+    "max": lambda L: [L.GlobalMaxPooling1D()],
+    "dropped": lambda L: [L.Conv1D(3, 2), L.LSTM(4)],
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_masked(keras: Any, row: str) -> None:
+    model = randomize(_after_embedding(ROWS[row])(keras))
+    tokens = _TOKENS[:3] if row == "mean" else _TOKENS
+    want = run_keras(model, [tokens])
+    converted = convert(model)
+    assert_equal(run_onnx(converted.model, [tokens]), want, 5e-6)
+    folded = fold_model(converted.model, labels=converted.labels)
+    assert_equal(run_onnx(folded.model, [tokens]), want, 1e-5)
+
+
+def test_masking_layer(keras: Any) -> None:
+    L = keras.layers
+    start = L.Input((5, 3), name="x")
+    x = L.Masking(mask_value=-1.0)(start)
+    model = randomize(keras.Model(start, [x, L.LSTM(4)(x)]))
+    values = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
+    values[0, 3:], values[1, :2] = -1.0, -1.0
+    assert_equal(run_onnx(convert(model).model, [values]), run_keras(model, [values]), 5e-6)
+
+
+def test_norm_before_a_masked_lstm_is_folded(keras3: Any) -> None:
+    """Its input's kernel stands outside the loop."""
+    model = randomize(
+        _after_embedding(lambda L: [L.BatchNormalization(name="bn"), L.LSTM(3)])(keras3)
+    )
+    converted = convert(model)
+    folds = fold_model(converted.model, labels=converted.labels).folds
+    assert [item.source for item in folds] == ["bn"]
+
+
+def test_masked_attention_is_refused(keras: Any) -> None:
+    """The other converter can do it."""
+    model = _after_embedding(lambda L: [lambda x: L.MultiHeadAttention(2, 3)(x, x)])(keras)
+    with pytest.raises(UnsupportedLayerError, match="masked"):
+        convert(model)
