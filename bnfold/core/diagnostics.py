@@ -200,6 +200,12 @@ class Reason(enum.Enum):
         "The fold is possible but would leave more work at run time than before.",
         "Nothing to do.",
     )
+    NARROWER_TYPE = (
+        406,
+        "narrower-type",
+        "On the other side of the Cast the type has fewer digits or less range.",
+        "Fold before the model is converted to mixed precision.",
+    )
 
     def __init__(self, number: int, title: str, why: str, hint: str) -> None:
         self.number = number

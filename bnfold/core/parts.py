@@ -12,7 +12,7 @@ from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Reason
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Bias, Border, Commute, Contraction, Sign
+from bnfold.core.transfer import Bias, Border, Commute, Contraction, Passage, Sign
 
 
 def composed(outer: Affine, inner: Affine) -> Affine:
@@ -21,8 +21,12 @@ def composed(outer: Affine, inner: Affine) -> Affine:
     return outer.at_rank(rank).after(inner.at_rank(rank))
 
 
-def check_law(transfer: Commute, affine: Affine) -> None:
-    """Raise `Blocked` unless the op lets ``affine`` pass."""
+def check_law(transfer: Commute, affine: Affine, passage: Passage) -> None:
+    """Raise `Blocked` unless the op lets ``affine`` pass to the side of ``passage``."""
+    if passage is Passage.NOTHING or (passage is Passage.SCALE and not affine.is_scale):
+        raise Blocked(
+            Reason.NARROWER_TYPE, f"{passage.value} may pass the Cast to the smaller type"
+        )
     if transfer.shift_blocked is not None and not affine.is_scale:
         raise Blocked(transfer.shift_blocked, transfer.detail)
     check_sign(transfer.sign, affine)

@@ -110,6 +110,14 @@ class Contraction:
     blocked_detail: str = ""
 
 
+class Passage(enum.Enum):
+    """What may move to the other side of an op for the sake of its type there."""
+
+    ALL = "all"
+    SCALE = "a scale"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True)
 class Border:
     """One number beside the data (padding, a bound); it must undergo the affine as they do.
@@ -137,6 +145,8 @@ class Commute:
         shift_blocked: why a shift does not pass; None if it does.
         detail: the particulars of the above.
         borders: numbers beside the data that an affine changes too.
+        to_input, to_output: what may move to that side of the op; a Cast has types of different
+            digits and range on its two sides.
     """
 
     move: Move = field(default_factory=Keep)
@@ -145,6 +155,8 @@ class Commute:
     shift_blocked: Reason | None = None
     detail: str = ""
     borders: tuple[Border, ...] = ()
+    to_input: Passage = Passage.ALL
+    to_output: Passage = Passage.ALL
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Walker(Trail):
                 return None
             case Commute():
                 with self._at(op, BACK):
-                    check_law(transfer, wanted)
+                    check_law(transfer, wanted, transfer.to_input)
                     moved = transfer.move.backward(wanted)
                     self._change_borders(number, transfer, wanted, border_behind)
                 return Use(number, transfer.data), moved
@@ -348,7 +348,7 @@ class Walker(Trail):
                 return self._offer_contraction(use, transfer, given)
             case Commute() if use.operand == transfer.data:
                 with self._at(op, FORTH):
-                    check_law(transfer, given)
+                    check_law(transfer, given, transfer.to_output)
                     moved = transfer.move.forward(given)
                     self._change_borders(use.op, transfer, given, border_before)
                 return op.outputs[0], moved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bnfold.core.diagnostics import Reason
@@ -21,7 +22,17 @@ from bnfold.core.moves import (
     Shape,
     Take,
 )
-from bnfold.core.transfer import Border, Commute, Concat, Opaque, ShapeOnly, Sign, Split, Transfer
+from bnfold.core.transfer import (
+    Border,
+    Commute,
+    Concat,
+    Opaque,
+    Passage,
+    ShapeOnly,
+    Sign,
+    Split,
+    Transfer,
+)
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
@@ -111,13 +122,85 @@ def transpose(view: NodeView) -> Transfer:
     return Commute(Permute(order))
 
 
-@rule("Identity", "Cast", "CastLike")
+@rule("Identity")
 def keep(view: NodeView) -> Transfer:
-    """Nothing moves. A cast counts only between floating types."""
-    out = view.node.outputs[0]
-    if view.op_type != "Identity" and not (view.is_float(0) and is_float(out.dtype)):
-        return Opaque(detail="a cast to or from integers")
+    """Nothing moves."""
     return Commute()
+
+
+# Significant bits of the floating types, and those of small range.
+_DIGITS = {
+    ir.DataType.BFLOAT16: 8,
+    ir.DataType.FLOAT16: 11,
+    ir.DataType.FLOAT: 24,
+    ir.DataType.DOUBLE: 53,
+}
+_SMALL_RANGE = frozenset({ir.DataType.FLOAT16})
+
+
+@rule("Cast", "CastLike")
+def cast(view: NodeView) -> Transfer:
+    """Between floating types; to the smaller one an affine moves only where no digits are lost."""
+    value, out = view.operand(0), view.node.outputs[0]
+    before, after = value.dtype if value is not None else None, out.dtype
+    if before is None or after is None or not (is_float(before) and is_float(after)):
+        return Opaque(detail="a cast to or from integers")
+    to_input = _passage(after, before)
+    if to_input is not Passage.ALL and _ends_in(out, before):
+        to_input = Passage.ALL
+    return Commute(to_input=to_input, to_output=_passage(before, after))
+
+
+def _passage(origin: ir.DataType, target: ir.DataType) -> Passage:
+    """What may move from a value of one type to one of another.
+
+    A small range may overflow whatever the affine is; with fewer digits a scale costs no more than
+    one rounding, but a shift may cancel: (x - mean) has none left once x was rounded.
+    """
+    if target in _SMALL_RANGE and origin not in _SMALL_RANGE:
+        return Passage.NOTHING
+    return Passage.ALL if _DIGITS[target] >= _DIGITS[origin] else Passage.SCALE
+
+
+def _ends_in(value: ir.Value, dtype: ir.DataType) -> bool:
+    """Whether the value, after affines and moves alone, is cast to a type no larger.
+
+    Then nothing is lost by computing in that type before: mixed precision brackets a
+    normalization with two Casts.
+    """
+    for _ in range(_MAX_HOPS):
+        users = list(value.uses())
+        if len(users) != 1 or value.is_graph_output():
+            return False
+        node = users[0].node
+        out = node.outputs[0]
+        if node.op_type == "Cast":
+            end = out.dtype
+            return end is not None and is_float(end) and _passage(end, dtype) is Passage.ALL
+        if node.op_type not in _BRACKETED:
+            return False
+        value = out
+    return False
+
+
+_MAX_HOPS = 12
+_BRACKETED = frozenset(
+    {
+        "Add",
+        "BatchNormalization",
+        "Div",
+        "Dropout",
+        "Flatten",
+        "Identity",
+        "Mul",
+        "Relu",
+        "Reshape",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
 
 
 @rule("Shape", "Size")

@@ -221,7 +221,7 @@ def test_what_a_rule_declares_is_true(setting: Setting) -> None:
     passed = 0
     for affine in _affines(x.shape, rng):
         try:
-            check_law(transfer, affine)
+            check_law(transfer, affine, transfer.to_output)
             after = transfer.move.forward(affine)
             borders = {
                 border.operand: border_before(border, border.value, affine)
@@ -235,7 +235,7 @@ def test_what_a_rule_declares_is_true(setting: Setting) -> None:
         _assert_close(expected, after.scale * inner + after.shift)
     for affine in _affines(y.shape, rng):
         try:
-            check_law(transfer, affine)
+            check_law(transfer, affine, transfer.to_input)
             before = transfer.move.backward(affine)
             borders = {
                 border.operand: border_behind(border, border.value, affine)

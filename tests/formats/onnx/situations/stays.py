@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from tests.formats.onnx.support.build import Norm, Positive
+from tests.formats.onnx.support.build import Norm, Positive, Typed
 from tests.formats.onnx.support.cases import Case, case
 
 _CONV = {"W": (3, 3, 1, 1), "b": (3,)}
@@ -492,6 +492,29 @@ ROWS: list[Case] = [
         W=np.linspace(0.5e-3, 1e-3, 9).reshape(3, 3),
         b=(3,),
         s=np.array([1.0, 1e-3, 2.0]),
+        dtype="float16",
+        runs=False,
+    ),
+    case(
+        "a float64 normalizer before a Cast to float32: digits of (x - mean) would be lost",
+        "h = Sub(x, m)  c = Cast<to=1>(h)  y = Gemm(c, W, b)",
+        "double[2,3] x",
+        "Sub Cast Gemm",
+        "forward BNF406",
+        m=Typed("double", np.array([1.6e9, 1.7e9, 1.5e9])),
+        W=(3, 3),
+        b=(3,),
+        dtype="float",
+    ),
+    case(
+        "float32 data scaled before a Cast to float16: unscaled they might overflow",
+        "h = Mul(x, s)  c = Cast<to=10>(h)  y = Gemm(c, W, b)",
+        "float[2,3] x",
+        "Mul Cast Gemm",
+        "forward BNF406",
+        s=Typed("float", np.array([1e-3, 1e-4, 1e-5])),
+        W=(3, 3),
+        b=(3,),
         dtype="float16",
         runs=False,
     ),
