@@ -127,6 +127,8 @@ class Detective:
             f"{match.bad_rows} of {match.ratio.size} channels differ"
         )
         sure = match.ulps > CERTAIN * miss.entry.kernel.grain.limit
+        if match.bad is not None:
+            sure = sure and self.space.shows(miss.entry, match.bad)
         return Suspect(
             step.op.name, step.op.op_type, miss.entry.op, reason, sure, tuple(sorted(miss.removed))
         )

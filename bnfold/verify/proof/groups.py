@@ -106,8 +106,7 @@ def _described(group: _Group, proved: bool) -> GroupProof:
     else:
         what = "the biases"
     argument = (
-        f"{what} are, element by element, what the relation demands of them: "
-        f"at most {ulps:.3g} ulp off"
+        f"{what} are, element by element, what the relation demands of them, rounded"
         if status is ProofStatus.PROVED
         else f"{what} compared element by element: {ulps:.3g} ulp off"
     )

@@ -38,6 +38,7 @@ class Entry:
         op: name of the op.
         via: names of the affine ops before it, since the last shared value.
         scales: factors that the original puts on the product later on.
+        lent: whether the folded model has defined rows that are zeros in the original.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Entry:
     op: str
     via: frozenset[str]
     scales: list[tuple[Trace, Array]] = field(default_factory=list)
+    lent: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,19 @@ class KernelTable(BaseTable):
             return None
         for entry in named:
             match = self.match(entry, kernel, unit_factor)
-            if match is not None and match.ulps <= kernel.grain.limit:
-                return entry, match
+            if match is None or not match.ulps <= kernel.grain.limit:
+                continue
+            if match.foreign is not None:
+                if entry.lent:
+                    continue
+                entry.lent = True
+            return entry, match
         return None
+
+    def shows(self, entry: Entry, rows: NDArray[np.bool_]) -> bool:
+        """Whether some of a kernel's rows count for the original: no scale of zero follows."""
+        gone = np.any(self._candidates(entry) == 0, axis=0)
+        return bool(np.any(rows & ~gone))
 
     def match(
         self, entry: Entry, kernel: Kernel, unit_factor: bool, robust: bool = False

@@ -130,6 +130,7 @@ class Match:
         stored, demanded: the two numbers there.
         identical: the bits are the same.
         bad: which rows are off by more than rounding; None for none.
+        foreign: which rows the reference does not have: its own are zeros there. None for none.
     """
 
     ratio: Array
@@ -140,6 +141,7 @@ class Match:
     demanded: float = 0.0
     identical: bool = False
     bad: NDArray[np.bool_] | None = None
+    foreign: NDArray[np.bool_] | None = None
 
     @property
     def bad_rows(self) -> int:
@@ -170,7 +172,7 @@ def compare(
         return Match(reference.live.copy(), 0.0, identical=True)
     ratio = np.zeros(new.rows)
     worst = Match(ratio, 0.0)
-    bad = np.zeros(new.rows, bool)
+    bad, foreign = np.zeros(new.rows, bool), np.zeros(new.rows, bool)
     for span, rows in new.spans():
         target = reference.matrix(reference.stored, span) * reference.vector(reference.gain, span)
         stored, gain = new.matrix(new.stored, span), new.vector(new.gain, span)
@@ -181,6 +183,11 @@ def compare(
                 estimator = _median if robust else _least_squares
                 estimate = estimator(target, stored * gain)
                 ratio[rows] = nearest(estimate, candidates[:, rows], new.grain)
+                # A row of zeros says nothing of its new counterpart, which is a value of its own.
+                product = stored * gain
+                foreign[rows] = ~target.any(axis=1) & product.any(axis=1)
+                target = np.where(foreign[rows][:, None], product, target)
+                ratio[rows] = np.where(foreign[rows], 1.0, ratio[rows])
             slack = new.vector(new.doubt, span) / 2
             wanted = target * ratio[rows][:, None]
             off, demanded = _distance(wanted, stored, gain, new.grain, slack)
@@ -210,6 +217,7 @@ def compare(
         worst.stored,
         worst.demanded,
         bad=bad if bad.any() else None,
+        foreign=foreign if foreign.any() else None,
     )
 
 
@@ -300,11 +308,11 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
             size[rows] = np.abs(stored).max(axis=1)
             options = np.concatenate([candidates[:, rows], _slope(old, stored)[np.newaxis]])
             best = np.full(old.shape[0], np.inf)
-            smallest = np.abs(stored).argmin(axis=1)
+            half = new.grain.spacing(stored) / 2
             for option in options:
                 rest = stored - option[:, None] * old
-                # The smallest entry was rounded least.
-                offset = rest[np.arange(len(rest)), smallest]
+                # The shift that every entry, being rounded once, allows.
+                offset = ((rest - half).max(axis=1) + (rest + half).min(axis=1)) / 2
                 demanded = option[:, None] * old + offset[:, None]
                 noise = 64 * 2.0**-53 * (np.abs(option[:, None] * old) + np.abs(offset)[:, None])
                 off = np.maximum(np.abs(stored - demanded) - noise, 0) / new.grain.spacing(stored)

@@ -1,13 +1,54 @@
-"""The relation of each pair of corresponding values, as the certificate writes it down."""
+"""What a proof rests on: the relation of each pair of values, and what the laws needed of it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from bnfold.verify.proof.forms import Form
 from bnfold.verify.proof.reader import Reader
 from bnfold.verify.proof.space import Space
-from bnfold.verify.proof.types import ValuePair
+from bnfold.verify.proof.types import Condition, ValuePair
+
+_MOVES = "none: it moves with the elements"
+_TAKES = "constant along all axes but those that the kernel sums over or makes"
+_POSITIVE = "scale > 0 and no shift, or both kept with the base"
+_RISING = "scale >= 0, both constant over the window"
+_WINDOW = "both constant over the window"
+
+#: What must hold of a relation for an op's law to apply.
+NEEDS = {
+    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Abs"), _POSITIVE),
+    **dict.fromkeys(("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "Max", "Min"), _RISING),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), _WINDOW),
+    **dict.fromkeys(("Gemm", "MatMul", "Einsum"), _TAKES),
+    **dict.fromkeys(
+        ("Conv", "ConvTranspose"), "constant over space, and no shift where the window pads"
+    ),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), "constant over batch and time"),
+    **dict.fromkeys(("Add", "Sub", "Sum"), "the same scale on every branch"),
+    **dict.fromkeys(("Mul", "Div"), "no shift, or it is kept with the base"),
+    **dict.fromkeys(
+        (
+            *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
+            *("Gather", "Concat", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Resize"),
+            *("Identity", "Cast", "Dropout"),
+        ),
+        _MOVES,
+    ),
+}
+
+
+def conditions_of(pairs: Sequence[ValuePair], second: Reader) -> tuple[Condition, ...]:
+    """The ops of the folded model that a relation other than the identity passed."""
+    related = {pair.folded for pair in pairs if pair.relation is not None}
+    return tuple(
+        Condition(step.op.name, step.op.op_type, value.name, NEEDS.get(step.op.op_type, "its law"))
+        for step in second.steps
+        for value in step.op.node.inputs
+        if value is not None and value.name in related
+    )
 
 
 def paired(space: Space, first: Reader, second: Reader) -> tuple[ValuePair, ...]:

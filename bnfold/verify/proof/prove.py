@@ -16,7 +16,7 @@ from bnfold.verify.proof.counterexample import differing_outputs
 from bnfold.verify.proof.faults import Detective, Suspect, describe
 from bnfold.verify.proof.forms import Form, of_constant
 from bnfold.verify.proof.groups import grouped
-from bnfold.verify.proof.pairs import paired
+from bnfold.verify.proof.pairs import conditions_of, paired
 from bnfold.verify.proof.reader import OutOfTimeError, Reader
 from bnfold.verify.proof.rounding import CERTAIN
 from bnfold.verify.proof.source import Known, Source, prepare
@@ -277,6 +277,7 @@ def _assembled(attempt: _Attempt) -> Proof:
     else:
         status = ProofStatus.UNKNOWN
     space, detective = attempt.space, attempt.detective
+    pairs = paired(space, attempt.first, attempt.second) if detective is None else ()
     refutations = _refutations(attempt)
     groups = grouped(
         space.hits,
@@ -300,7 +301,8 @@ def _assembled(attempt: _Attempt) -> Proof:
         kernel,
         bias,
         relative,
-        pairs=paired(space, attempt.first, attempt.second) if detective is None else (),
+        pairs=pairs,
+        conditions=conditions_of(pairs, attempt.second),
         notes=_notes(attempt),
         arguments=dict(Counter(v.argument for v in attempt.verdicts)),
     )

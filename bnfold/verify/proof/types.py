@@ -90,6 +90,22 @@ class ValuePair:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What an op of the folded model lets pass, where its operand is not the original's own.
+
+    Attributes:
+        op, op_type: the op.
+        value: the operand.
+        needs: what must hold of the operand's relation for the op's law to apply; it was checked.
+    """
+
+    op: str
+    op_type: str
+    value: str
+    needs: str
+
+
+@dataclass(frozen=True)
 class Proof:
     """Whether the folded model computes, for every input, what the original does.
 
@@ -109,6 +125,7 @@ class Proof:
         bias_relative: largest bias difference over the sum of its absolute terms.
         seconds: wall time.
         pairs: the relation of each pair of corresponding values, where all is proved.
+        conditions: what the laws needed wherever a relation other than the identity passed.
         notes: remarks, such as why something is unknown.
     """
 
@@ -124,5 +141,6 @@ class Proof:
     bias_relative: float = 0.0
     seconds: float = 0.0
     pairs: tuple[ValuePair, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     notes: tuple[str, ...] = ()
     arguments: Mapping[str, int] = field(default_factory=dict)

@@ -45,17 +45,32 @@ class Net:
         """Inputs and outputs as words; "_" is an absent input. The name is the first output."""
         sources = [word if word != "_" else "" for word in inputs.split()]
         targets = output.split()
-        node = helper.make_node(op, sources, targets, name=name or f"{targets[0]}_op",
-                                **attributes)
+        node = helper.make_node(op, sources, targets, name=name or f"{targets[0]}_op", **attributes)
         self.nodes.append(node)
         return self
+
+    def constant_node(self, name: str, array: Array, place: int) -> Net:
+        """A weight as a Constant node, put at a place among the nodes."""
+        node = helper.make_node(
+            "Constant", [], [name], name=f"{name}_op", value=numpy_helper.from_array(array, name)
+        )
+        self.nodes.insert(place, node)
+        return self
+
+    def body(self, name: str) -> onnx.GraphProto:
+        """The graph alone, as the body of an If, Loop or Scan."""
+        constants = [numpy_helper.from_array(array, key) for key, array in self.constants.items()]
+        return helper.make_graph(self.nodes, name, self.inputs, self.outputs, constants)
 
     def model(self, ir_version: int = 8) -> ir.Model:
         return ir.from_proto(self.proto(ir_version))
 
     def proto(self, ir_version: int = 8) -> onnx.ModelProto:
         graph = helper.make_graph(
-            self.nodes, "net", self.inputs, self.outputs,
+            self.nodes,
+            "net",
+            self.inputs,
+            self.outputs,
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("ai.onnx.ml", 3)]

@@ -1,0 +1,229 @@
+"""A certificate of a fold: what the proof relied on, to be checked again by anyone.
+
+The file is JSON. Whoever checks it needs the two models and this package's prover, nothing that
+folded them: the models are read again, every claimed relation is derived anew, and the hashes
+tie the file to these very weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from bnfold.core.errors import InputError
+from bnfold.formats.atomic import atomic_output
+from bnfold.verify.proof.fingerprint import structure_hash, weight_hashes
+from bnfold.verify.proof.prove import prove
+from bnfold.verify.proof.types import Proof, ProofStatus, ValuePair
+
+FORMAT = "bnfold certificate"
+VERSION = 1
+#: Largest certificate that is read, in bytes.
+MAX_BYTES = 1 << 30
+#: How far a relation may be from the claimed one, relatively: the noise of float64 sums.
+AGREEMENT = 1e-9
+#: How far a figure in ulps may be from the claimed one.
+FIGURE = 1e-3
+
+
+@dataclass(frozen=True)
+class CertificateCheck:
+    """The verdict on a certificate.
+
+    Attributes:
+        valid: whether everything in it holds for the two models.
+        reason: what does not hold, one line; "" if all does.
+        proof: the proof that was made anew; None where it did not come to that.
+    """
+
+    valid: bool
+    reason: str
+    proof: Proof | None = None
+
+
+def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str, Any]:
+    """The content of a certificate, ready for JSON.
+
+    Raises:
+        ValueError: the proof does not prove the fold.
+    """
+    if proof.status is not ProofStatus.PROVED:
+        raise ValueError("only a proved fold can be certified")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "original": _identity(original),
+        "folded": _identity(folded),
+        "outputs": [{"name": o.name, "argument": o.argument} for o in proof.outputs],
+        "folds": [
+            {
+                "sources": list(group.ops),
+                "targets": list(group.into),
+                "argument": group.argument,
+                "max_ulps": group.max_ulps,
+                "bound_ulps": group.bound,
+            }
+            for group in proof.groups
+        ],
+        "conditions": [
+            {"op": c.op, "op_type": c.op_type, "value": c.value, "needs": c.needs}
+            for c in proof.conditions
+        ],
+        "relations": [_relation(pair) for pair in proof.pairs],
+    }
+
+
+def write_certificate(
+    path: str | os.PathLike[str],
+    proof: Proof,
+    original: ir.Model,
+    folded: ir.Model,
+    *,
+    force: bool = False,
+) -> None:
+    """Write a certificate, whole or not at all.
+
+    Raises:
+        ValueError: the proof does not prove the fold.
+        OutputError: the file cannot be written, or exists and `force` is not given.
+    """
+    content = certificate(proof, original, folded)
+    with atomic_output(path, force=force) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+def check_certificate(
+    path: str | os.PathLike[str],
+    original: ir.Model,
+    folded: ir.Model,
+    *,
+    budget_seconds: float = 60.0,
+) -> CertificateCheck:
+    """Check a certificate against the two models, from the models alone.
+
+    Raises:
+        InputError: the file is no certificate of a version that is known here.
+    """
+    claimed = _read(Path(path))
+    for name, model in (("original", original), ("folded", folded)):
+        reason = _identity_difference(claimed[name], _identity(model))
+        if reason:
+            return CertificateCheck(False, f"the certificate is for another {name} model: {reason}")
+    proof = prove(original, folded, budget_seconds=budget_seconds)
+    if proof.status is not ProofStatus.PROVED:
+        reason = "; ".join([*(r.reason for r in proof.refutations), *proof.notes])
+        text = f"the models are not proved equal ({proof.status.value}): {reason}"
+        return CertificateCheck(False, text, proof)
+    fresh = json.loads(json.dumps(certificate(proof, original, folded)))
+    for part in ("outputs", "conditions", "folds", "relations"):
+        reason = _difference(claimed[part], fresh[part], part)
+        if reason:
+            return CertificateCheck(
+                False, f"the certificate claims what does not hold: {reason}", proof
+            )
+    return CertificateCheck(True, "", proof)
+
+
+def _identity(model: ir.Model) -> dict[str, Any]:
+    return {"structure_sha256": structure_hash(model), "weights_sha256": weight_hashes(model)}
+
+
+def _relation(pair: ValuePair) -> dict[str, Any]:
+    if pair.relation is None:
+        return {"original": pair.original, "folded": pair.folded, "relation": "identity"}
+    a, b, c = (
+        {"shape": list(array.shape), "data": array.ravel().tolist()}
+        for array in map(np.asarray, pair.relation)
+    )
+    return {"original": pair.original, "folded": pair.folded, "relation": {"a": a, "b": b, "c": c}}
+
+
+_PARTS: Mapping[str, type] = {
+    "original": dict,
+    "folded": dict,
+    "outputs": list,
+    "folds": list,
+    "conditions": list,
+    "relations": list,
+}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: too large for a certificate")
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not a certificate of bnfold (no JSON)") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path}: is not a certificate of bnfold")
+    if content.get("version") != VERSION:
+        raise InputError(
+            f"{path}: is a certificate of version {content.get('version')!r}; this bnfold knows "
+            f"version {VERSION}"
+        )
+    for part, kind in _PARTS.items():
+        if not isinstance(content.get(part), kind):
+            raise InputError(f"{path}: is a damaged certificate: {part!r} is missing")
+    return content
+
+
+def _identity_difference(claimed: Mapping[str, Any], fresh: Mapping[str, Any]) -> str:
+    if claimed.get("structure_sha256") != fresh["structure_sha256"]:
+        return "its graph differs"
+    weights = claimed.get("weights_sha256")
+    if not isinstance(weights, dict):
+        return "the hashes of its weights are missing"
+    for name, value in fresh["weights_sha256"].items():
+        if weights.get(name) != value:
+            return f"weight {name!r} differs"
+    if len(weights) != len(fresh["weights_sha256"]):
+        return "it has other weights"
+    return ""
+
+
+def _difference(claimed: Any, fresh: Any, where: str) -> str:
+    """The first place where two JSON values differ, numbers beyond the noise; "" if none."""
+    if isinstance(fresh, dict) and isinstance(claimed, dict):
+        if fresh.keys() == {"a", "b", "c"}:
+            return _relation_difference(claimed, fresh, where)
+        if claimed.keys() != fresh.keys():
+            return where
+        return next(
+            filter(None, (_difference(claimed[k], fresh[k], f"{where}.{k}") for k in fresh)), ""
+        )
+    if isinstance(fresh, list) and isinstance(claimed, list):
+        if len(fresh) != len(claimed):
+            return f"{where}: {len(claimed)} entries where there are {len(fresh)}"
+        pairs = enumerate(zip(claimed, fresh, strict=True))
+        return next(filter(None, (_difference(c, f, f"{where}[{i}]") for i, (c, f) in pairs)), "")
+    if isinstance(fresh, float) and isinstance(claimed, float | int):
+        return "" if abs(claimed - fresh) <= FIGURE else where
+    return "" if type(claimed) is type(fresh) and claimed == fresh else where
+
+
+def _relation_difference(claimed: Mapping[str, Any], fresh: Mapping[str, Any], where: str) -> str:
+    """Whether three arrays are those that were derived anew, each within the noise of all."""
+    size = max(float(np.abs(part["data"]).max(initial=0.0)) for part in fresh.values())
+    for name, part in fresh.items():
+        given = claimed.get(name)
+        if not isinstance(given, dict) or given.get("shape") != part["shape"]:
+            return f"{where}.{name}"
+        data = given.get("data")
+        if not isinstance(data, list) or len(data) != len(part["data"]):
+            return f"{where}.{name}"
+        if not all(isinstance(value, float | int) for value in data):
+            return f"{where}.{name}"
+        apart = np.abs(np.asarray(data, np.float64) - np.asarray(part["data"], np.float64))
+        if not np.all(apart <= AGREEMENT * size):
+            return f"{where}.{name}"
+    return ""
