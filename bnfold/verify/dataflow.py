@@ -28,7 +28,7 @@ EXACT_OPS = frozenset(
         "Hardmax", "Identity", "Max", "MaxPool", "MaxRoiPool", "MaxUnpool", "Min", "Neg",
         "NonMaxSuppression", "NonZero", "OneHot", "Optional", "OptionalGetElement", "Pad",
         "QuantizeLinear", "Range", "ReduceMax", "ReduceMin", "Relu", "Reshape",
-        "ReverseSequence", "Round", "ScatterElements", "ScatterND", "SequenceAt",
+        "ReverseSequence", "Round", "SequenceAt",
         "SequenceConstruct", "Shape", "Sign", "Size", "Slice", "SpaceToDepth", "Split",
         "SplitToSequence", "Squeeze", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu",
         "Unique", "Unsqueeze", "Where",
@@ -111,12 +111,23 @@ def rounding_of(model: ir.Model) -> Rounding:
                 continue
             if _floating(value):
                 constants[value.name or ""] = _roundoff(value, default)
-        if node.op_type not in EXACT_OPS:
+        if node.op_type not in EXACT_OPS or _narrows(node):
             for value in node.outputs:
                 if _floating(value):
-                    values[value.name or ""] = _roundoff(value, default)
+                    values[value.name or ""] = _result_roundoff(node, value, default)
     coarsest = max([*constants.values(), *values.values()], default=default)
     return Rounding(constants, values, coarsest)
+
+
+def _narrows(node: ir.Node) -> bool:
+    """True for a Cast to a coarser floating-point type."""
+    if node.op_type not in ("Cast", "CastLike") or node.inputs[0] is None:
+        return False
+    before, after = node.inputs[0].dtype, node.outputs[0].dtype
+    if after is None and "to" in node.attributes and not node.attributes["to"].is_ref():
+        after = ir.DataType(node.attributes["to"].as_int())
+    known = before in UNIT_ROUNDOFF and after in UNIT_ROUNDOFF
+    return known and UNIT_ROUNDOFF[after] > UNIT_ROUNDOFF[before]  # type: ignore[index]
 
 
 def _floating(value: ir.Value) -> bool:
@@ -127,6 +138,13 @@ def _floating(value: ir.Value) -> bool:
 def _roundoff(value: ir.Value, default: float) -> float:
     dtype = value.const_value.dtype if value.const_value is not None else value.dtype
     return default if dtype is None else UNIT_ROUNDOFF[dtype]
+
+
+def _result_roundoff(node: ir.Node, value: ir.Value, default: float) -> float:
+    """A Cast says its type itself."""
+    if node.op_type == "Cast" and "to" in node.attributes and not node.attributes["to"].is_ref():
+        return UNIT_ROUNDOFF.get(ir.DataType(node.attributes["to"].as_int()), default)
+    return _roundoff(value, default)
 
 
 def _default_roundoff(model: ir.Model) -> float:

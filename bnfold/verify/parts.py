@@ -67,8 +67,8 @@ def find_parts(
                     _cut(folded, [f for _, f in pairs], after),
                 )
             )
-        except (ValueError, KeyError) as error:
-            failures.append(str(error).splitlines()[0])
+        except (ValueError, KeyError, RuntimeError):
+            failures.append(f"the part before '{after}' cannot stand alone")
     return parts, failures
 
 

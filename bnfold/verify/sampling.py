@@ -311,11 +311,14 @@ def _same_type(tally: OutputTally, before: Any, after: Any, number: int) -> None
         tally.faults.append((Fault.RUN_TYPE, text, number))
 
 
+_WITH_ULPS = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64))
+
+
 def _alike(before: Any, after: Any) -> bool:
     return (
         isinstance(before, np.ndarray)
         and isinstance(after, np.ndarray)
-        and before.dtype.kind == "f"
+        and before.dtype in _WITH_ULPS
         and before.dtype == after.dtype
         and before.shape == after.shape
     )

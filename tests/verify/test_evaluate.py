@@ -248,3 +248,10 @@ def test_discrete_results_are_counted() -> None:
     tally.compare("pair", np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]), 0, report=True)
     tally.compare("pair", np.array(["a"], object), np.array(["b"], object), 0, report=True)
     assert tally.share("pair") == 0.4 and tally.share("noise") == 0.0
+
+
+def test_a_cast_to_a_smaller_type_rounds() -> None:
+    model = text("h = Cast <to: int = 10> (x)  y = Cast <to: int = 1> (h)")
+    assert rounding_of(model).values == {"h": 2.0**-11}
+    integers = text("h = Cast <to: int = 7> (x)  y = Cast <to: int = 1> (h)")
+    assert rounding_of(integers).values == {}
