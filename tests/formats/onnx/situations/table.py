@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.formats.onnx.situations import backward, between, file, forward, stays
+from tests.formats.onnx.situations import backward, between, file, forward, networks, stays
 from tests.formats.onnx.support.cases import Case
 
 TABLE: dict[str, list[Case]] = {
     "Backward": backward.ROWS,
     "Forward": forward.ROWS,
     "Between": between.ROWS,
+    "Networks": networks.ROWS,
     "The file around it": file.ROWS,
     "Must stay": stays.ROWS,
 }
