@@ -343,13 +343,16 @@ def _from_path(path: Path, names: list[str]) -> Iterator[Feed]:
         raise InputError(f"{path}: there is no such file of inputs.")
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(loaded, np.ndarray):
+            feed = _by_position([loaded], names)
+        else:
+            with loaded:
+                feed = {name: _array(loaded[name]) for name in loaded.files}
+    except InputError:
+        raise
+    except Exception as error:  # damaged bytes make zipfile and NumPy raise some ten kinds
         raise InputError(f"{path}: not an .npz or .npy file of inputs ({error}).") from error
-    if isinstance(loaded, np.ndarray):
-        yield _by_position([loaded], names)
-        return
-    with loaded:
-        yield {name: _array(loaded[name]) for name in loaded.files}
+    yield feed
 
 
 def _from_folder(path: Path, names: list[str]) -> Iterator[Feed]:
