@@ -232,7 +232,8 @@ def test_what_a_rule_declares_is_true(setting: Setting) -> None:
         passed += 1
         expected = subject.run(affine.scale * x + affine.shift)
         inner = subject.run(x, borders) if borders else y
-        _assert_close(expected, after.scale * inner + after.shift)
+        with np.errstate(invalid="ignore"):  # zero times an infinite border
+            _assert_close(expected, after.scale * inner + after.shift)
     for affine in _affines(y.shape, rng):
         try:
             check_law(transfer, affine, transfer.to_input)
@@ -245,7 +246,8 @@ def test_what_a_rule_declares_is_true(setting: Setting) -> None:
             continue
         passed += 1
         got = subject.run(before.scale * x + before.shift, borders)
-        _assert_close(affine.scale * y + affine.shift, got)
+        with np.errstate(invalid="ignore"):
+            _assert_close(affine.scale * y + affine.shift, got)
     assert passed >= 5, "too few affines pass for the test to say anything"
 
 
