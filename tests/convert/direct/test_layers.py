@@ -49,6 +49,14 @@ def test_activation_of_keras2(keras2: Any, name: str) -> None:
     _check(layer_rows.on((4, 6), lambda L: L.Activation(name))(keras2))
 
 
+def test_unit_norm_of_next_to_nothing(keras: Any) -> None:
+    """The two generations guard the division by different numbers."""
+    model = layer_rows.COMMON["unit_norm"](keras)
+    values = np.zeros((3, 11, 4), np.float32)
+    values[1], values[2] = 1e-9, 1e-5
+    assert_equal(run_onnx(convert(model).model, [values]), run_keras(model, [values]), 1e-5)
+
+
 @pytest.mark.parametrize("row", layer_rows.DATA_FORMATS)
 def test_channels_first(keras3: Any, row: str) -> None:
     first, last = (
