@@ -7,6 +7,8 @@ the original; each assumption is a suspect.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,6 +79,9 @@ class Detective:
             for value in step.op.node.outputs
             if value.name
         }
+        self._by_operand: dict[Hashable, list[Step]] = defaultdict(list)
+        for step in self.originals:
+            self._by_operand[_place_of(step.op)].append(step)
         self._seen_misses = 0
 
     def watch(self, step: Step) -> tuple[Known, ...]:
@@ -116,7 +121,9 @@ class Detective:
             step = self._by_output.get(value.name or "")
             if step is not None and _kind(step.op) == _kind(op):
                 return step
-        return None
+        # Names have been lost: the only op of the kind on the same value.
+        alike = self._by_operand.get(_place_of(op), [])
+        return alike[0] if len(alike) == 1 else None
 
     def _wrong_kernel(self, step: Step, miss: KernelHit) -> Suspect:
         match = miss.match
@@ -128,14 +135,14 @@ class Detective:
         )
         sure = match.ulps > CERTAIN * miss.entry.kernel.grain.limit
         if match.bad is not None:
-            sure = sure and self.space.shows(miss.entry, match.bad)
+            sure = sure and self.space.shows(miss.entry, match)
         return Suspect(
             step.op.name, step.op.op_type, miss.entry.op, reason, sure, tuple(sorted(miss.removed))
         )
 
     def _wrong_operand(self, step: Step, partner: Step) -> Suspect:
         differences: list[str] = []
-        certain = step.op.op_type in REVEALING
+        certain = step.op.op_type in REVEALING or bool(step.op.bodies)
         removed: set[str] = set()
         held: set[str] = set()
         for name, value in step.op.attributes.items():
@@ -143,17 +150,16 @@ class Detective:
             if value != other:
                 differences.append(f"attribute {name} is {_shown(value)}, was {_shown(other)}")
                 certain = certain and isinstance(value, tuple) and value[0] == "float"
-        pairs = zip(step.op.inputs, partner.op.inputs, strict=False)
-        for place, (new, old) in enumerate(pairs):
+        for what, new, old in _compared(step, partner):
             text, numeric = self._operand_difference(new, old)
             if not text:
                 continue
             if isinstance(new, Form) and isinstance(old, Form):
                 removed |= old.via - new.via
                 held |= set(self.holders(new))
-            differences.append(f"operand {place} {text}")
+            differences.append(f"{what} {text}")
             certain = certain and numeric
-        if len(step.op.inputs) != len(partner.op.inputs):
+        if len(step.op.inputs) != len(partner.op.inputs) and not step.covered:
             differences.append("the number of operands changed")
             certain = False
         if not differences:
@@ -210,6 +216,17 @@ class Detective:
             return "", True
         sure = self.space.gap(new, old, widen=CERTAIN) is None
         return describe(new, old), sure
+
+
+def _compared(step: Step, partner: Step) -> Iterator[tuple[str, Known | None, Known | None]]:
+    """What both ops' results depend on, side by side."""
+    pairs = zip(step.op.inputs, partner.op.inputs, strict=False)
+    for place, (new, old) in enumerate(pairs):
+        if place not in step.covered:
+            yield f"operand {place}", new, old
+    word = "result of a body" if step.op.bodies else "the bias"
+    for inner_new, inner_old in zip(step.inner, partner.inner, strict=False):
+        yield word, inner_new, inner_old
 
 
 def _spread(array: Array) -> float:
@@ -286,6 +303,12 @@ def _origin(form: Form) -> str:
 
 def _kind(op: Op) -> tuple[str, str]:
     return op.domain, _PRODUCTS.get(op.op_type, op.op_type)
+
+
+def _place_of(op: Op) -> Hashable:
+    """What kind of op it is, and the shared values that it reads."""
+    bases = [known.base.id for known in op.inputs if isinstance(known, Form) and known.base]
+    return (_kind(op), tuple(bases))
 
 
 def _shown(value: object) -> object:

@@ -8,14 +8,14 @@ same base make related results if their rows are multiples of each other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.verify.proof.rounding import Array, Grain
+from bnfold.verify.proof.rounding import NOISE, Array, Grain
 
 #: Elements handled at a time, to bound memory on large kernels.
 CHUNK = 1 << 21
@@ -291,7 +291,9 @@ class AffineMatch:
     size: Array
 
 
-def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineMatch:
+def compare_affine(
+    reference: Kernel, new: Kernel, candidates: Array, *, robust: bool = False
+) -> AffineMatch:
     """As `compare`, for tables whose entries take up the shift, too.
 
     Rows are fitted whole: a table's rows are its channels, its columns the entries.
@@ -304,28 +306,43 @@ def compare_affine(reference: Kernel, new: Kernel, candidates: Array) -> AffineM
     bad = np.zeros(new.rows, bool)
     for span, rows in new.spans():
         old, stored = reference.matrix(reference.stored, span), new.matrix(new.stored, span)
+        unit = new.grain.spacing(stored)
         with np.errstate(all="ignore"):
             size[rows] = np.abs(stored).max(axis=1)
             options = np.concatenate([candidates[:, rows], _slope(old, stored)[np.newaxis]])
             best = np.full(old.shape[0], np.inf)
-            half = new.grain.spacing(stored) / 2
             for option in options:
                 rest = stored - option[:, None] * old
-                # The shift that every entry, being rounded once, allows.
-                offset = ((rest - half).max(axis=1) + (rest + half).min(axis=1)) / 2
-                demanded = option[:, None] * old + offset[:, None]
-                noise = 64 * 2.0**-53 * (np.abs(option[:, None] * old) + np.abs(offset)[:, None])
-                off = np.maximum(np.abs(stored - demanded) - noise, 0) / new.grain.spacing(stored)
-                peak = np.where(np.isfinite(off), off, np.inf).max(axis=1)
-                better = peak < np.where(best > new.grain.limit, best, -1.0)
+                offset = _offset(rest, unit, robust)
+                noise = NOISE * (np.abs(option[:, None] * old) + np.abs(offset)[:, None])
+                off = np.maximum(np.abs(rest - offset[:, None]) - noise, 0) / unit
+                off = np.where(np.isfinite(off), off, np.inf)
+                # Where an entry is wrong, the fit that suits most of the others is the likeliest.
+                score = (off > new.grain.limit).sum(axis=1) if robust else off.max(axis=1)
+                better = score < np.where(best > (0 if robust else new.grain.limit), best, -1.0)
                 ratio[rows] = np.where(better, option, ratio[rows])
                 shift[rows] = np.where(better, offset, shift[rows])
-                best = np.where(better, peak, best)
-        bad[rows] = best > new.grain.limit
-        if best.size and best.max() > worst.ulps:
-            worst = Match(ratio, float(best.max()), rows.start + int(best.argmax()))
-    match = Match(ratio, worst.ulps, worst.row, bad=bad if bad.any() else None)
+                best = np.where(better, score, best)
+            demanded = ratio[rows][:, None] * old + shift[rows][:, None]
+            noise = NOISE * (np.abs(demanded - shift[rows][:, None]) + np.abs(shift[rows])[:, None])
+            off = np.maximum(np.abs(stored - demanded) - noise, 0) / unit
+            off = np.where(np.isfinite(off), off, np.inf)
+        peaks = off.max(axis=1, initial=0.0)
+        bad[rows] = peaks > new.grain.limit
+        if peaks.size and peaks.max() > worst.ulps:
+            row = int(peaks.argmax())
+            column = int(off[row].argmax())
+            place = (rows.start + row, column, float(stored[row, column]))
+            worst = Match(ratio, float(peaks[row]), *place, float(demanded[row, column]))
+    match = replace(worst, bad=bad if bad.any() else None)
     return AffineMatch(match, shift, size)
+
+
+def _offset(rest: Array, unit: Array, robust: bool) -> Array:
+    """The shift of each row that every entry, being rounded once, allows; or the median."""
+    if robust:
+        return np.asarray(np.percentile(rest, 50, axis=1, method="lower"))
+    return np.asarray(((rest - unit / 2).max(axis=1) + (rest + unit / 2).min(axis=1)) / 2)
 
 
 def _slope(old: Array, new: Array) -> Array:

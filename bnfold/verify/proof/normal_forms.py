@@ -107,7 +107,7 @@ def framed(
             raise UnfitError("constant in part")
         # A constant that varies is known by its ratios.
         size = np.where(left == 0, np.inf, np.abs(left))
-        rough = (form.unit + unit + form.grain.eps * (form.mag + mag)) / size
+        rough = (form.unit + unit) / size
         own_doubt = np.where(dead, rough, own_doubt)
         factors[0] = np.where(dead, _reference(left * dead, groups[0]), factors[0])
         whole = factors[0] = factors[0] if signed else np.abs(factors[0])
@@ -117,8 +117,7 @@ def framed(
     left = left / safe
     grain = form.grain
     doubt = peak_over(own_doubt, whole)
-    error = (form.unit + unit + grain.eps * (form.mag + mag)) / np.abs(safe)
-    error = error + doubt * np.abs(left)
+    error = (form.unit + unit) / np.abs(safe) + doubt * np.abs(left)
     scale = Part(rest, (own_doubt + doubt) * np.abs(rest), NOISE * np.abs(rest), grain.limit)
     moved = Part(left, error, NOISE * (form.mag + mag) / np.abs(safe), grain.limit)
     base = space.normalized(
@@ -295,7 +294,7 @@ def relative(
         doubt = (form.doubt + lead.doubt) * np.abs(ratio)
         parts.append(Part(ratio, doubt, NOISE * np.abs(ratio), grain.limit))
         mag = form.mag + lead.mag
-        error = (form.unit + lead.unit + grain.eps * mag) * size
+        error = (form.unit + lead.unit) * size
         parts.append(
             Part((form.const - lead.const) * inverse, error, NOISE * mag * size, grain.limit)
         )

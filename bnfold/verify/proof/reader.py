@@ -36,11 +36,15 @@ class Step:
         op: the op with its operands.
         results: what its outputs are.
         fresh: values that it made and the original does not have (folded model only).
+        inner: what its result depends on beside its operands: results of bodies, biases.
+        covered: operands that ``inner``, or a kernel that was compared, stands for.
     """
 
     op: Op
     results: tuple[Known, ...]
     fresh: tuple[Base, ...] = ()
+    inner: tuple[Form, ...] = ()
+    covered: frozenset[int] = frozenset()
 
 
 #: Gets each step, and returns the results to go on with.
@@ -111,9 +115,10 @@ class Reader:
         space.op = op.name
         space.made = next((v.name for v in node.outputs if v.name), "")
         before = len(space.fresh)
+        space.inner, space.covered = [], set()
         results = tuple(self._results(op, depth))
         fresh = tuple(space.fresh[before:])
-        step = Step(op, results, fresh)
+        step = Step(op, results, fresh, tuple(space.inner), frozenset(space.covered))
         if self.assume is not None:
             results = self.assume(step)
         self.steps.append(step)
@@ -149,6 +154,7 @@ class Reader:
         alone, so that equal bodies come out as equal.
         """
         keys: list[Hashable] = []
+        inner: list[Form] = []
         for name, graphs in sorted(op.bodies.items()):
             for graph in graphs:
                 self.values.update(self.source.constants(graph))
@@ -156,9 +162,12 @@ class Reader:
                     key = ("turn", depth, place, shape_of(value))
                     self.values[value] = self._given(value, key)
                 self._read_nodes(graph, depth + 1)
-                results = [operand_key(self.space, self.known(v)) for v in graph.outputs]
+                known = [self.known(value) for value in graph.outputs]
+                results = [operand_key(self.space, one) for one in known]
+                inner += [one for one in known if isinstance(one, Form)]
                 keys.append((name, len(graph.inputs), tuple(results)))
         self.space.op = op.name
+        self.space.inner, self.space.covered = inner, set()
         return tuple(keys)
 
 

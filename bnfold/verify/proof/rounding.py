@@ -55,7 +55,7 @@ class Grain:
 
 #: How many times the largest rounding a difference must be to be a fault for certain. Between the
 #: two lies what is neither proved nor refuted.
-CERTAIN = 16.0
+CERTAIN = 4.0
 
 EXACT = Grain("exact", 200, -1000)
 FLOAT64 = Grain("float64", 52, -1074)

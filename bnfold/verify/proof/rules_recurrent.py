@@ -50,19 +50,19 @@ def recurrent(space: Space, op: Op) -> list[Form]:
         key, kernel, (*outer,), op.dtype(), lambda a: a.reshape(outer), via=x.via, unit_factor=True
     )
     # The bias is compared as a constant of its own: a value on no base.
-    full_bias = space.full(
-        Form(
-            (*outer,),
-            op.dtype(),
-            None,
-            np.zeros((1, 1)),
-            total.reshape(outer),
-            mag.reshape(outer),
-            unit.reshape(outer),
-            np.zeros((1, 1)),
-            grain if space.folded else EXACT,
-        )
+    whole = Form(
+        (*outer,),
+        op.dtype(),
+        None,
+        np.zeros((1, 1)),
+        total.reshape(outer),
+        mag.reshape(outer),
+        unit.reshape(outer),
+        np.zeros((1, 1)),
+        grain if space.folded else EXACT,
     )
+    space.inner, space.covered = [whole], {0, 1, 3}
+    full_bias = space.full(whole)
     kinds = [(op.shape(i), op.dtype(i)) for i in range(len(op.node.outputs))]
     results = space.intern_all((op.op_type, gates.id, full_bias.id, rest), kinds)
     return [of_base(base) for base in results]

@@ -8,8 +8,9 @@ constants; how far that rounding reaches is measured each time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,8 @@ from bnfold.verify.proof.base_table import Gap
 from bnfold.verify.proof.forms import Base, Form, Shape, Trace, of_base, same_extent
 from bnfold.verify.proof.kernel_table import KernelTable
 from bnfold.verify.proof.rounding import EXACT, NOISE, Array
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -78,7 +81,7 @@ class Space(KernelTable):
         if not bucket and form.base is not None and form.base.shape is not None:
             bucket.append(_Variant(of_base(form.base), form.base))
         best: tuple[_Variant, Gap] | None = None
-        for variant in bucket:
+        for variant in self._in_order(bucket):
             gap = self.gap(form, variant.form)
             if gap is not None and (best is None or gap.size < best[1].size):
                 best = variant, gap
@@ -89,6 +92,10 @@ class Space(KernelTable):
             best = _Variant(form if self.folded else form.settled()), Gap()
             bucket.append(best[0])
         return best
+
+    def _in_order(self, bucket: list[T]) -> Iterable[T]:
+        """Where a fault has left a shift open, the original's special cases come first."""
+        return reversed(bucket) if self.lenient and self.folded else bucket
 
     @staticmethod
     def _bucket(form: Form) -> Hashable:
@@ -105,7 +112,7 @@ class Space(KernelTable):
         if form.base is not target.base or not _same_size(form, target):
             return None
         grain = form.grain if self.folded else EXACT
-        limit = grain.limit * widen
+        limit = grain.limit
         # What the original holds is exact by definition.
         eps, coarse, unit = (
             (grain.eps, form.scale_unit, form.unit) if self.folded else (0.0, 0.0, 0.0)
@@ -116,13 +123,13 @@ class Space(KernelTable):
             shift = np.maximum(np.abs(form.const - target.const) - NOISE * mag, 0.0)
             if self.lenient:  # a shift that a fault has made unknown agrees with any
                 shift = np.where(np.isnan(form.const), 0.0, shift)
-            rounding = unit + eps * mag
-            if not np.all(scale <= limit * coarse) or not np.all(
+            # Other tools' arithmetic may be off by the terms that cancel: no fault for certain.
+            rounding = unit if widen == 1 else widen * unit + eps * mag / 2
+            if not np.all(scale <= widen * limit * coarse) or not np.all(
                 (shift == 0) | (shift <= limit * rounding)
             ):
                 return None
-            shift_unit = np.maximum(unit, np.where(np.asarray(unit) > 0, 0.0, eps * mag))
-            return Gap(_peak(scale / coarse), _peak(shift / shift_unit), _peak(shift / mag))
+            return Gap(_peak(scale / coarse), _peak(shift / unit), _peak(shift / mag))
 
     def full(self, form: Form) -> Base:
         """The base that is the value itself."""
@@ -161,7 +168,7 @@ class Space(KernelTable):
         if not bucket and itself is not None:
             arrays = [np.full((1,) * parts[0].values.ndim, value) for value in itself[1]]
             bucket.append(_Normal(arrays, [0.0] * len(arrays), itself[0], frozenset()))
-        for normal in bucket:
+        for normal in self._in_order(bucket):
             if not same_extent(normal.base.shape, shape):
                 continue
             gap = _joint_gap(parts, normal, self.folded)

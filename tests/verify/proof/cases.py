@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.verify.proof.nets import Array, Net, Norm, normal, norm, rounded
+from tests.verify.proof.nets import Array, Net, Norm, norm, normal, rounded
 
 
 @dataclass
@@ -53,9 +53,12 @@ def gemm_bn(rng: np.random.Generator) -> Pair:
     original = Net().input("x", ["N", 6]).const(w=w, b=b).add("Gemm", "x w b", "h", name="fc")
     bn.node(original, "h", "y").add("Sigmoid", "y", "z").output("z", ["N", 8])
     folded = (
-        Net().input("x", ["N", 6])
+        Net()
+        .input("x", ["N", 6])
         .const(w=rounded(w * bn.scale), b=rounded(b * bn.scale + bn.shift))
-        .add("Gemm", "x w b", "y", name="fc").add("Sigmoid", "y", "z").output("z", ["N", 8])
+        .add("Gemm", "x w b", "y", name="fc")
+        .add("Sigmoid", "y", "z")
+        .output("z", ["N", 8])
     )
     return Pair(original, folded, ("bn",), ("fc",), {"bn": bn, "w": w, "b": b})
 
@@ -68,10 +71,12 @@ def gemm_bn_transposed_alpha_beta(rng: np.random.Generator) -> Pair:
     original.add("Gemm", "x w b", "h", name="fc", **attributes)
     bn.node(original, "h", "y").add("Tanh", "y", "z").output("z", ["N", 8])
     folded = (
-        Net().input("x", ["N", 6])
+        Net()
+        .input("x", ["N", 6])
         .const(w=rounded(conv_scaled(w, bn.scale)), b=rounded(b * bn.scale + bn.shift / 2.0))
         .add("Gemm", "x w b", "y", name="fc", **attributes)
-        .add("Tanh", "y", "z").output("z", ["N", 8])
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 8])
     )
     return Pair(original, folded, ("bn",), ("fc",))
 
@@ -82,15 +87,25 @@ def matmul_add_mul_add(rng: np.random.Generator) -> Pair:
     w, b, bn = normal(rng, 4, 4), normal(rng, 4), norm(rng, 4)
     s, t = rounded(bn.scale), rounded(bn.shift)
     original = (
-        Net().input("x", ["N", 4, 4]).const(w=w, b=b, s=s, t=t)
-        .add("MatMul", "x w", "m").add("Add", "m b", "h").add("Mul", "h s", "g", name="scale")
-        .add("Add", "g t", "y", name="shift").add("Elu", "y", "z").output("z", ["N", 4, 4])
+        Net()
+        .input("x", ["N", 4, 4])
+        .const(w=w, b=b, s=s, t=t)
+        .add("MatMul", "x w", "m")
+        .add("Add", "m b", "h")
+        .add("Mul", "h s", "g", name="scale")
+        .add("Add", "g t", "y", name="shift")
+        .add("Elu", "y", "z")
+        .output("z", ["N", 4, 4])
     )
     wide = s.astype(np.float64)
     folded = (
-        Net().input("x", ["N", 4, 4]).const(w=rounded(w * wide), b=rounded(b * wide + t))
-        .add("MatMul", "x w", "m").add("Add", "m b", "y", name="h_op")
-        .add("Elu", "y", "z").output("z", ["N", 4, 4])
+        Net()
+        .input("x", ["N", 4, 4])
+        .const(w=rounded(w * wide), b=rounded(b * wide + t))
+        .add("MatMul", "x w", "m")
+        .add("Add", "m b", "y", name="h_op")
+        .add("Elu", "y", "z")
+        .output("z", ["N", 4, 4])
     )
     return Pair(original, folded, ("scale", "shift"), ("m_op",))
 
@@ -101,8 +116,12 @@ def matmul_becomes_gemm(rng: np.random.Generator) -> Pair:
     original = Net().input("x", ["N", 6]).const(w=w).add("MatMul", "x w", "h", name="fc")
     bn.node(original, "h", "y").add("Softplus", "y", "z").output("z", ["N", 8])
     folded = (
-        Net().input("x", ["N", 6]).const(w=rounded(w * bn.scale), b=rounded(bn.shift))
-        .add("Gemm", "x w b", "y", name="fc").add("Softplus", "y", "z").output("z", ["N", 8])
+        Net()
+        .input("x", ["N", 6])
+        .const(w=rounded(w * bn.scale), b=rounded(bn.shift))
+        .add("Gemm", "x w b", "y", name="fc")
+        .add("Softplus", "y", "z")
+        .output("z", ["N", 8])
     )
     return Pair(original, folded, ("bn",), ("fc",))
 
@@ -114,9 +133,12 @@ def bn_gemm(rng: np.random.Generator) -> Pair:
     bn.node(original, "x", "h").add("Gemm", "h w b", "y", name="fc")
     original.add("Sigmoid", "y", "z").output("z", ["N", 8])
     folded = (
-        Net().input("x", ["N", 6])
+        Net()
+        .input("x", ["N", 6])
         .const(w=rounded(w * bn.scale[:, None]), b=rounded(b + bn.shift @ w.astype(np.float64)))
-        .add("Gemm", "x w b", "y", name="fc").add("Sigmoid", "y", "z").output("z", ["N", 8])
+        .add("Gemm", "x w b", "y", name="fc")
+        .add("Sigmoid", "y", "z")
+        .output("z", ["N", 8])
     )
     return Pair(original, folded, ("bn",), ("fc",))
 
@@ -128,10 +150,12 @@ def _conv_bn(rng: np.random.Generator, group: int, outputs: int, inputs: int) ->
     original.add("Conv", "x w b", "h", name="conv", **attributes)
     bn.node(original, "h", "y").add("Relu", "y", "z").output("z", ["N", outputs, 4, 4])
     folded = (
-        Net().input("x", ["N", inputs, 8, 8])
+        Net()
+        .input("x", ["N", inputs, 8, 8])
         .const(w=rounded(conv_scaled(w, bn.scale)), b=rounded(b * bn.scale + bn.shift))
         .add("Conv", "x w b", "y", name="conv", **attributes)
-        .add("Relu", "y", "z").output("z", ["N", outputs, 4, 4])
+        .add("Relu", "y", "z")
+        .output("z", ["N", outputs, 4, 4])
     )
     return Pair(original, folded, ("bn",), ("conv",), {"bn": bn, "w": w, "b": b})
 
@@ -161,9 +185,12 @@ def conv_transpose_bn(rng: np.random.Generator) -> Pair:
     original.add("ConvTranspose", "x w", "h", name="deconv", group=2, strides=[2, 2])
     bn.node(original, "h", "y").add("Tanh", "y", "z").output("z", ["N", 6, 6, 6])
     folded = (
-        Net().input("x", ["N", 4, 3, 3]).const(w=scaled, b=rounded(bn.shift))
+        Net()
+        .input("x", ["N", 4, 3, 3])
+        .const(w=scaled, b=rounded(bn.shift))
         .add("ConvTranspose", "x w b", "y", name="deconv", group=2, strides=[2, 2])
-        .add("Tanh", "y", "z").output("z", ["N", 6, 6, 6])
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 6, 6, 6])
     )
     return Pair(original, folded, ("bn",), ("deconv",))
 
@@ -179,12 +206,16 @@ def conv_relu_pool_bn(rng: np.random.Generator) -> Pair:
     original.add("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1])
     bn.node(original, "p", "y").add("Tanh", "y", "z").output("z", ["N", 4, 4, 4])
     folded = (
-        Net().input("x", ["N", 4, 8, 8])
+        Net()
+        .input("x", ["N", 4, 8, 8])
         .const(w=rounded(conv_scaled(w, bn.scale)), b=rounded(b * bn.scale))
-        .add("Conv", "x w b", "h", name="conv").add("Relu", "h", "r")
-        .add("MaxPool", "r", "y", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1],
-             name="p_op")
-        .add("Tanh", "y", "z").output("z", ["N", 4, 4, 4])
+        .add("Conv", "x w b", "h", name="conv")
+        .add("Relu", "h", "r")
+        .add(
+            "MaxPool", "r", "y", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1], name="p_op"
+        )
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     return Pair(original, folded, ("bn",), ("conv",))
 
@@ -200,11 +231,13 @@ def pool_bn_zero_scale(rng: np.random.Generator) -> Pair:
     original.add("MaxPool", "h", "p", kernel_shape=[2, 2])
     bn.node(original, "p", "y").add("Tanh", "y", "z").output("z", ["N", 4, 3, 3])
     folded = (
-        Net().input("x", ["N", 2, 6, 6])
+        Net()
+        .input("x", ["N", 2, 6, 6])
         .const(w=rounded(conv_scaled(w, bn.scale)), b=rounded(b * bn.scale + bn.shift))
         .add("Conv", "x w b", "h", name="conv")
         .add("MaxPool", "h", "y", kernel_shape=[2, 2], name="p_op")
-        .add("Tanh", "y", "z").output("z", ["N", 4, 3, 3])
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 4, 3, 3])
     )
     return Pair(original, folded, ("bn",), ("conv",))
 
@@ -221,11 +254,14 @@ def shift_back_scale_forward(rng: np.random.Generator) -> Pair:
     original.add("Tanh", "y", "z").output("z", ["N", 5, 6, 6])
     wide = v.astype(np.float64) * bn.scale.reshape(1, -1, 1, 1)
     folded = (
-        Net().input("x", ["N", 3, 8, 8])
+        Net()
+        .input("x", ["N", 3, 8, 8])
         .const(w=w, b=rounded(b + bn.shift / bn.scale), v=rounded(wide), c=c)
-        .add("Conv", "x w b", "h", name="first").add("Relu", "h", "r")
+        .add("Conv", "x w b", "h", name="first")
+        .add("Relu", "h", "r")
         .add("Conv", "r v c", "y", name="second", pads=[1, 1, 1, 1])
-        .add("Tanh", "y", "z").output("z", ["N", 5, 6, 6])
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 5, 6, 6])
     )
     return Pair(original, folded, ("bn",), ("first", "second"))
 
@@ -239,10 +275,13 @@ def bn_flatten_gemm(rng: np.random.Generator) -> Pair:
     bn.node(original, "x", "h").add("Flatten", "h", "f").add("Gemm", "f w b", "y", name="fc")
     original.add("Softmax", "y", "z").output("z", ["N", 5])
     folded = (
-        Net().input("x", ["N", 4, 4, 4])
+        Net()
+        .input("x", ["N", 4, 4, 4])
         .const(w=rounded(w * scale[:, None]), b=rounded(b + shift @ w.astype(np.float64)))
-        .add("Flatten", "x", "f").add("Gemm", "f w b", "y", name="fc")
-        .add("Softmax", "y", "z").output("z", ["N", 5])
+        .add("Flatten", "x", "f")
+        .add("Gemm", "f w b", "y", name="fc")
+        .add("Softmax", "y", "z")
+        .output("z", ["N", 5])
     )
     return Pair(original, folded, ("bn",), ("fc",), {"bn": bn, "w": w, "b": b})
 
@@ -253,18 +292,25 @@ def transpose_between(rng: np.random.Generator) -> Pair:
     w, b, bn = normal(rng, 4, 4, 1, 1), normal(rng, 4), norm(rng, 4)
     s, t = rounded(bn.scale), rounded(bn.shift)
     original = (
-        Net().input("x", ["N", 4, 4, 4]).const(w=w, b=b, s=s, t=t)
-        .add("Conv", "x w b", "h", name="conv").add("Transpose", "h", "n", perm=[0, 2, 3, 1])
-        .add("Mul", "n s", "g", name="scale").add("Add", "g t", "y", name="shift")
-        .add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
+        Net()
+        .input("x", ["N", 4, 4, 4])
+        .const(w=w, b=b, s=s, t=t)
+        .add("Conv", "x w b", "h", name="conv")
+        .add("Transpose", "h", "n", perm=[0, 2, 3, 1])
+        .add("Mul", "n s", "g", name="scale")
+        .add("Add", "g t", "y", name="shift")
+        .add("Relu", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     wide = s.astype(np.float64)
     folded = (
-        Net().input("x", ["N", 4, 4, 4])
+        Net()
+        .input("x", ["N", 4, 4, 4])
         .const(w=rounded(conv_scaled(w, wide)), b=rounded(b * wide + t))
-        .add("Conv", "x w b", "h", name="conv").add("Transpose", "h", "y", perm=[0, 2, 3, 1],
-                                                    name="n_op")
-        .add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
+        .add("Conv", "x w b", "h", name="conv")
+        .add("Transpose", "h", "y", perm=[0, 2, 3, 1], name="n_op")
+        .add("Relu", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     return Pair(original, folded, ("scale", "shift"), ("conv",))
 
@@ -279,13 +325,19 @@ def residual_add(rng: np.random.Generator) -> Pair:
     original.add("Add", "p q", "h")
     bn.node(original, "h", "y").add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
     folded = (
-        Net().input("x", ["N", 4, 6, 6])
+        Net()
+        .input("x", ["N", 4, 6, 6])
         .const(
-            w=rounded(conv_scaled(w, bn.scale)), b=rounded(b * bn.scale + bn.shift),
-            v=rounded(conv_scaled(v, bn.scale)), c=rounded(c * bn.scale),
+            w=rounded(conv_scaled(w, bn.scale)),
+            b=rounded(b * bn.scale + bn.shift),
+            v=rounded(conv_scaled(v, bn.scale)),
+            c=rounded(c * bn.scale),
         )
-        .add("Conv", "x w b", "p", name="left").add("Conv", "x v c", "q", name="right")
-        .add("Add", "p q", "y", name="h_op").add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
+        .add("Conv", "x w b", "p", name="left")
+        .add("Conv", "x v c", "q", name="right")
+        .add("Add", "p q", "y", name="h_op")
+        .add("Relu", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     return Pair(original, folded, ("bn",), ("left", "right"), {"bn": bn, "b": b})
 
@@ -298,14 +350,19 @@ def concat_split_by_channel(rng: np.random.Generator) -> Pair:
     original.add("Concat", "p q", "h", axis=1)
     bn.node(original, "h", "y").add("Tanh", "y", "z").output("z", ["N", 8, 4, 4])
     folded = (
-        Net().input("x", ["N", 4, 4, 4])
+        Net()
+        .input("x", ["N", 4, 4, 4])
         .const(
-            w=rounded(conv_scaled(w, bn.scale[:3])), b=rounded(bn.shift[:3]),
-            v=rounded(conv_scaled(v, bn.scale[3:])), c=rounded(bn.shift[3:]),
+            w=rounded(conv_scaled(w, bn.scale[:3])),
+            b=rounded(bn.shift[:3]),
+            v=rounded(conv_scaled(v, bn.scale[3:])),
+            c=rounded(bn.shift[3:]),
         )
-        .add("Conv", "x w b", "p", name="left").add("Conv", "x v c", "q", name="right")
+        .add("Conv", "x w b", "p", name="left")
+        .add("Conv", "x v c", "q", name="right")
         .add("Concat", "p q", "y", axis=1, name="h_op")
-        .add("Tanh", "y", "z").output("z", ["N", 8, 4, 4])
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 8, 4, 4])
     )
     return Pair(original, folded, ("bn",), ("left", "right"))
 
@@ -321,10 +378,12 @@ def three_readers(rng: np.random.Generator) -> Pair:
         original.add("MatMul", f"h {name}", f"{name}_y", name=name)
     folded = Net().input("x", ["N", 4])
     for name, w in kernels.items():
-        folded.const(**{
-            name: rounded(w * bn.scale[:, None]),
-            f"{name}_b": rounded(bn.shift @ w.astype(np.float64)),
-        })
+        folded.const(
+            **{
+                name: rounded(w * bn.scale[:, None]),
+                f"{name}_b": rounded(bn.shift @ w.astype(np.float64)),
+            }
+        )
         folded.add("Gemm", f"x {name} {name}_b", f"{name}_y", name=name)
     for net in (original, folded):
         net.add("Mul", "q_y k_y", "qk").add("Softmax", "qk", "a").add("Mul", "a v_y", "z")
@@ -345,8 +404,11 @@ def bn_lstm(rng: np.random.Generator) -> Pair:
     b2 = b.astype(np.float64).copy()
     b2[:, :8] += wide @ t.astype(np.float64)
     folded = (
-        Net(17).input("x", [5, "N", 3]).const(w=rounded(wide * s), r=r, b=rounded(b2))
-        .add("LSTM", "x w r b", "y last", name="lstm", hidden_size=2).output("last", [1, "N", 2])
+        Net(17)
+        .input("x", [5, "N", 3])
+        .const(w=rounded(wide * s), r=r, b=rounded(b2))
+        .add("LSTM", "x w r b", "y last", name="lstm", hidden_size=2)
+        .output("last", [1, "N", 2])
     )
     return Pair(original, folded, ("scale", "shift"), ("lstm",))
 
@@ -359,9 +421,11 @@ def embedding_bn(rng: np.random.Generator) -> Pair:
     original.add("Gather", "table i", "e", name="embed").add("Mul", "e s", "g", name="scale")
     original.add("Add", "g t", "y", name="shift").add("Tanh", "y", "z").output("z", ["N", 3, 4])
     folded = (
-        Net().input("i", ["N", 3], np.int64)
+        Net()
+        .input("i", ["N", 3], np.int64)
         .const(table=rounded(table.astype(np.float64) * s + t))
-        .add("Gather", "table i", "y", name="embed").add("Tanh", "y", "z")
+        .add("Gather", "table i", "y", name="embed")
+        .add("Tanh", "y", "z")
         .output("z", ["N", 3, 4])
     )
     return Pair(original, folded, ("scale", "shift"), ("embed",))
@@ -378,10 +442,13 @@ def quantized_weight(rng: np.random.Generator) -> Pair:
     original.add("DequantizeLinear", "w q zero", "k", axis=0).add("Conv", "x k", "h", name="conv")
     bn.node(original, "h", "y").add("Tanh", "y", "z").output("z", ["N", 4, 4, 4])
     folded = (
-        Net().input("x", ["N", 3, 6, 6])
+        Net()
+        .input("x", ["N", 3, 6, 6])
         .const(w=w, q=rounded(q * bn.scale), zero=zero, b=rounded(bn.shift))
         .add("DequantizeLinear", "w q zero", "k", axis=0)
-        .add("Conv", "x k b", "y", name="conv").add("Tanh", "y", "z").output("z", ["N", 4, 4, 4])
+        .add("Conv", "x k b", "y", name="conv")
+        .add("Tanh", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     return Pair(original, folded, ("bn",), ("conv",))
 
@@ -395,10 +462,13 @@ def merged_and_left(rng: np.random.Generator) -> Pair:
     two.node(original, "h", "y", "second").add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
     scale, shift = one.scale * two.scale, one.shift * two.scale + two.shift
     folded = (
-        Net().input("x", ["N", 4, 4, 4])
+        Net()
+        .input("x", ["N", 4, 4, 4])
         .const(s=rounded(scale).reshape(4, 1, 1), t=rounded(shift).reshape(4, 1, 1))
-        .add("Mul", "x s", "h", name="first").add("Add", "h t", "y", name="second")
-        .add("Relu", "y", "z").output("z", ["N", 4, 4, 4])
+        .add("Mul", "x s", "h", name="first")
+        .add("Add", "h t", "y", name="second")
+        .add("Relu", "y", "z")
+        .output("z", ["N", 4, 4, 4])
     )
     return Pair(original, folded)
 
@@ -413,11 +483,14 @@ def renamed_and_reordered(rng: np.random.Generator) -> Pair:
     bn.node(original, "h", "y").add("Relu", "y", "r").add("Exp", "h", "dead")
     original.add("Gemm", "r v c", "z", name="head").output("z", ["N", 4])
     folded = (
-        Net().input("x", ["N", 4])
+        Net()
+        .input("x", ["N", 4])
         .const(c9=c, b9=rounded(b * bn.scale + bn.shift))
         .add("Identity", "x", "x9", name="n0")
-        .add("Gemm", "x9 w9 b9", "y9", name="n2").add("Relu", "y9", "r9", name="n3")
-        .add("Gemm", "r9 v9 c9", "z", name="n4").output("z", ["N", 4])
+        .add("Gemm", "x9 w9 b9", "y9", name="n2")
+        .add("Relu", "y9", "r9", name="n3")
+        .add("Gemm", "r9 v9 c9", "z", name="n4")
+        .output("z", ["N", 4])
     )
     folded.constant_node("v9", v, 0)
     folded.constant_node("w9", rounded(w * bn.scale), 0)
@@ -440,8 +513,14 @@ def within_a_body(rng: np.random.Generator) -> Pair:
         whole = Net().input("x", ["N", 4]).input("c", [], np.bool_).const(w=kernel, b=bias)
         if normalized:
             whole.const(**bn.constants())
-        whole.add("If", "c", "y", name="branch", then_branch=then.body("then"),
-                  else_branch=other.body("else"))
+        whole.add(
+            "If",
+            "c",
+            "y",
+            name="branch",
+            then_branch=then.body("then"),
+            else_branch=other.body("else"),
+        )
         return whole.add("Sigmoid", "y", "z").output("z", ["N", 4])
 
     folded = net(rounded(w * bn.scale), rounded(b * bn.scale + bn.shift), False)
@@ -457,11 +536,11 @@ def half_precision(rng: np.random.Generator) -> Pair:
     original.add("Gemm", "x w b", "h", name="fc")
     bn.node(original, "h", "y").add("Sigmoid", "y", "z").output("z", ["N", 8], np.float16)
     folded = (
-        Net(17).input("x", ["N", 6], np.float16)
-        .const(
-            w=rounded(w * bn.scale, np.float16), b=rounded(b * bn.scale + bn.shift, np.float16)
-        )
-        .add("Gemm", "x w b", "y", name="fc").add("Sigmoid", "y", "z")
+        Net(17)
+        .input("x", ["N", 6], np.float16)
+        .const(w=rounded(w * bn.scale, np.float16), b=rounded(b * bn.scale + bn.shift, np.float16))
+        .add("Gemm", "x w b", "y", name="fc")
+        .add("Sigmoid", "y", "z")
         .output("z", ["N", 8], np.float16)
     )
     return Pair(original, folded, ("bn",), ("fc",))
