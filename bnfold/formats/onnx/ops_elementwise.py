@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
@@ -184,9 +185,13 @@ def negation(view: NodeView) -> Transfer:
 @rule("Scaler", domain="ai.onnx.ml")
 def scaler(view: NodeView) -> Transfer:
     """y = (x - offset) * scale along the last axis."""
-    rank = view.rank(0)
-    if rank is None or not view.is_float(0):
+    rank, value = view.rank(0), view.operand(0)
+    if rank is None:
         return Opaque(Reason.UNKNOWN_SHAPE, candidate=True)
+    if value is None or value.dtype is not ir.DataType.FLOAT:
+        return Opaque(Reason.NARROWER_TYPE, "it casts its input to float32", candidate=True)
+    if not (view.has("scale") and view.has("offset")):
+        return Opaque(detail="a Scaler without scale or offset", candidate=True)
     scale, offset = (
         np.asarray(view.node.attributes[name].as_floats(), dtype=np.float64)
         for name in ("scale", "offset")

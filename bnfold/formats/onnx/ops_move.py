@@ -440,12 +440,32 @@ def resize(view: NodeView) -> Transfer:
     crop = view.attr_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
     if crop:
         return Opaque(Reason.PADDING_SHIFT, "crop and resize writes a value outside the crop")
-    changed = [
-        axis
-        for axis, dim in enumerate(before)
-        if dim is None or after is None or after[axis] != dim
-    ]
-    return Commute(Keep(tuple(changed)))
+    return Commute(Keep(_resized(view, before, after)))
+
+
+def _resized(view: NodeView, before: Shape, after: Shape | None) -> tuple[int, ...]:
+    """Axes along which elements are interpolated.
+
+    Scales decide, not sizes: 4 elements scaled by 1.2 are still 4, and yet others.
+    """
+    rank = len(before)
+    axes = view.attr_ints("axes") or tuple(range(rank))
+    by_size = view.opset >= 11 and view.operand(3) is not None
+    if by_size and view.attr_string("keep_aspect_ratio_policy", "stretch") == "stretch":
+        if after is None:
+            return tuple(axis % rank for axis in axes)
+        return tuple(i for i, dim in enumerate(before) if dim is None or after[i] != dim)
+    scales = None if by_size else _resize_scales(view)
+    if scales is None or len(scales) != len(axes):
+        return tuple(axis % rank for axis in axes)
+    return tuple(axis % rank for axis, scale in zip(axes, scales, strict=True) if scale != 1.0)
+
+
+def _resize_scales(view: NodeView) -> tuple[float, ...] | None:
+    if view.has("scales"):
+        return tuple(view.node.attributes["scales"].as_floats())
+    array = view.float64(2 if view.op_type == "Resize" and view.opset >= 11 else 1)
+    return None if array is None else tuple(float(scale) for scale in array.reshape(-1))
 
 
 @rule("GridSample")

@@ -123,6 +123,17 @@ SETTINGS = [
         for sizes in ([2, 3, 8, 4], [2, 3, 3, 6])
     ),
     _of('Resize<mode="linear">(x, , f)', "1,3,4,4", f=_scales(1, 2, 1, 1)),
+    _of('Resize<mode="linear">(x, , f)', "1,3,4,4", f=_scales(1, 1, 1.2, 1)),
+    _of('Resize<mode="linear", axes=[-1,2]>(x, , f)', "1,3,4,4", 18, f=_scales(1.2, 2)),
+    _of('Resize<mode="nearest", axes=[3]>(x, , , r)', "1,3,4,4", 18, r=[6]),
+    _of('Resize<mode="linear">(x, f)', "1,3,4,4", 10, f=_scales(1, 1, 1, 1.2)),
+    _of('Upsample<mode="nearest", scales=[1.0, 1.0, 1.2, 2.0]>(x)', "1,3,4,4", 7),
+    _of(
+        'Resize<mode="linear", axes=[2,3], keep_aspect_ratio_policy="not_larger">(x, , , r)',
+        "1,3,10,8",
+        18,
+        r=[10, 9],
+    ),
     _of('Upsample<mode="nearest">(x, f)', "1,3,2,2", 9, f=_scales(1, 1, 2, 3)),
     *(
         _of(f"{op}<kernel_shape=[2,3]{more}>(x)", "2,3,5,5")

@@ -544,3 +544,16 @@ FORWARD["Clip"] += (
         t=3.0,
     ),
 )
+FORWARD["Scaler"] += (
+    case(
+        "of float64: it also casts",
+        "h = ai.onnx.ml.Scaler<scale=[2.0,-0.5,0.0], offset=[1.0,2.0,-3.0]>(x)  y = Gemm(h, W, b)",
+        "double[3,3] x",
+        "Scaler Gemm",
+        "here BNF406",
+        **_SQUARE,
+        imports={"ai.onnx.ml": 3},
+        outputs="T[3,3] y",
+        dtype="float",
+    ),
+)
