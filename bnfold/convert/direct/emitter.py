@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from bnfold.convert.direct.tensor import Dim
+from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import AnyArray, float_dtype
 
 Attribute = (
-    int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Graph | ir.TensorProtocol
+    int
+    | float
+    | str
+    | Sequence[int]
+    | Sequence[float]
+    | Sequence[str]
+    | ir.Graph
+    | ir.TensorProtocol
 )
 _SHARED_BYTES = 64
 
@@ -71,6 +81,8 @@ class Emitter:
             name: what follows in the name; the op's by default.
             attributes: plain values; None values are left out.
         """
+        if "bfloat16" in [made[0] for made in outputs if made is not None]:
+            self._check_bfloat16(op, label)
         full = self.unique(f"{label}/{name or op}" if label else name or op)
         attrs = [
             ir.convenience.convert_attribute(
@@ -95,6 +107,13 @@ class Emitter:
         if label:
             self.labels[full] = label
         return list(node.outputs)
+
+    def _check_bfloat16(self, op: str, label: str) -> None:
+        """Most operators took bfloat16 up later than the other types."""
+        first = _first_with_bfloat16(op)
+        if first is None or first > self.opset:
+            since = f"from opset {first} on only" if first else "not at all"
+            raise UnsupportedLayerError(label, op, f"computes in bfloat16, which ONNX has {since}")
 
     def constant(self, array: AnyArray, name: str) -> ir.Value:
         """A constant; small ones without a telling value are made once only."""
@@ -122,6 +141,19 @@ class Emitter:
     def integers(self, values: Sequence[int], name: str) -> ir.Value:
         """A one-dimensional int64 constant."""
         return self.constant(np.asarray(values, dtype=np.int64), name)
+
+
+@cache
+def _first_with_bfloat16(op: str) -> int | None:
+    """The first opset whose ``op`` may compute in bfloat16; None if there is none."""
+    for opset in range(1, onnx.defs.onnx_opset_version() + 1):
+        try:
+            schema = onnx.defs.get_schema(op, opset, "")
+        except onnx.defs.SchemaError:
+            continue
+        if any("tensor(bfloat16)" in one.types for one in schema.outputs):
+            return opset
+    return None
 
 
 def onnx_type(dtype: str) -> ir.DataType:

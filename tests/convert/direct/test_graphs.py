@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from bnfold.convert.direct import UnsupportedLayerError, convert, read
@@ -18,6 +19,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
 from tests.convert import zoo
 from tests.convert.direct import kinds, layer_rows
+from tests.convert.direct.side_by_side import assert_equal, run_keras
 
 _KINDS = {**zoo.KINDS, **kinds.KINDS}
 
@@ -157,6 +159,22 @@ def test_unknown_layer_is_named_before_any_work(keras3: Any) -> None:
     with pytest.raises(UnsupportedLayerError, match=r"'inner/mine' \(Own\)") as caught:
         refuse_unsupported(read(model))
     assert (caught.value.layer, caught.value.class_name) == ("inner/mine", "Own")
+
+
+def test_bfloat16(keras3: Any) -> None:
+    """onnxruntime has no kernels for it on the CPU, so onnx's own evaluator is asked."""
+    from onnx.reference import ReferenceEvaluator
+
+    L, policy = keras3.layers, "mixed_bfloat16"
+    layers = [L.Input((8, 8, 3)), L.Conv2D(4, 3, dtype=policy), L.BatchNormalization(dtype=policy)]
+    layers += [L.ReLU(dtype=policy), L.Flatten(), L.Dense(5, dtype=policy), L.Softmax()]
+    model = zoo.randomize(keras3.Sequential(layers))
+    with pytest.raises(UnsupportedLayerError, match="bfloat16, which ONNX has from opset 22 on"):
+        convert(model, opset=17)
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    proto = ir.to_proto(convert(model, opset=22).model)
+    (got,) = ReferenceEvaluator(proto).run(None, {proto.graph.input[0].name: images})
+    assert_equal([got], run_keras(model, [images]), 2e-2)
 
 
 def test_lambda_is_refused(keras: Any) -> None:
