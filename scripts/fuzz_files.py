@@ -160,6 +160,8 @@ def judge(
     """Say what promise was broken, "" when none was."""
     if answer["wrong"]:
         return str(answer["wrong"])
+    if answer["outcome"] == "refused for memory":
+        return "more memory than stated was asked for"
     if list(root.rglob(CANARY)):
         return "code in the file was executed"
     if fingerprint(root / "in") != before or len(list((root / "outside").iterdir())) != 1:

@@ -326,7 +326,9 @@ def control_loop(model: ModelProto, rng: random.Random) -> None:
     )
     loop = oh.make_node("Loop", ["trips", "forever", "start"], ["spun"], body=body)
     model.graph.node.insert(0, loop)
-    multiply = [node for node in model.graph.node if node.op_type in ("Mul", "Add")]
+    multiply = [
+        node for node in model.graph.node if node.op_type in ("Mul", "Add") and len(node.input) > 1
+    ]
     if multiply:
         multiply[0].input[1] = "spun"
 

@@ -30,6 +30,8 @@ class Watch:
     def __init__(self) -> None:
         self.allowed: Path | None = None
         self.broken: list[str] = []
+        # Keras unpacks archives there. Asked for now, since the question itself opens files.
+        self._scratch = Path(tempfile.gettempdir())
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, given: tuple[Any, ...]) -> None:
@@ -54,8 +56,7 @@ class Watch:
         if name.startswith("/proc/self/fd/") or name == os.devnull:
             return
         place = Path(os.path.abspath(name))  # noqa: PTH100 - links are the point
-        scratch = Path(tempfile.gettempdir())  # Keras unpacks archives there
-        if not any(place.is_relative_to(each) for each in (self.allowed or place, scratch)):
+        if not any(place.is_relative_to(each) for each in (self.allowed or place, self._scratch)):
             # A link by descriptor names the file alone, in the folder that is written to.
             if "/" not in name and event == "os.link":
                 return
