@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.peers import PEERS
-from benchmarks.results import TWIN, UNFOLDED, CaseResult, Ratio, SuiteResult, Timing
+from benchmarks.results import (
+    TWIN,
+    UNFOLDED,
+    USELESS_RESOLUTION,
+    CaseResult,
+    Ratio,
+    SuiteResult,
+    Timing,
+)
 from benchmarks.suite import losses
 
 _COLUMNS = (*PEERS, TWIN)
@@ -43,7 +52,8 @@ def _lines(result: SuiteResult, command: str, plot: str) -> Iterator[str]:
         "Speed-up over the unfolded model in onnxruntime (ENABLE_ALL, CPU): time of the unfolded"
         " model divided by that of the version in the column, from fresh processes of all versions"
         " that run in lockstep. **Bold**: faster, ~~struck~~: slower, both beyond the 95 % interval"
-        " and the A/A control of the same launches; plain: no difference that the run can tell."
+        " and the A/A control of the same launches; plain: no difference that the run can tell;"
+        f' "noise": not even a difference of {USELESS_RESOLUTION:.0%} could have been told.'
         " The last column is the same net built without any normalization: the limit."
     )
     yield ""
@@ -85,6 +95,8 @@ def _speedups(cases: Sequence[CaseResult], threads: int, batch: int) -> Iterator
 def _cell(ratio: Ratio | None) -> str:
     if ratio is None:
         return "-"
+    if ratio.useless:
+        return "noise"
     text = f"{ratio.value:.2f}"
     return {"faster": f"**{text}**", "slower": f"~~{text}~~"}.get(ratio.verdict, text)
 
@@ -95,7 +107,7 @@ def _versus(cases: Sequence[CaseResult]) -> Iterator[str]:
     yield ""
     yield "Counted over all models, batch sizes and threads."
     yield ""
-    yield _row(["against", "faster", "no difference", "slower", "smallest ratio", "largest ratio"])
+    yield _row(["against", "faster", "no difference", "slower", "noise", "median resolution"])
     yield _row(["---", *["---:"] * 5])
     for name in (UNFOLDED, *_COLUMNS[1:]):
         found = [
@@ -104,22 +116,29 @@ def _versus(cases: Sequence[CaseResult]) -> Iterator[str]:
             for timing in case.timings
             if (ratio := timing.ratio(name, "bnfold")) is not None
         ]
-        if found:
-            counts = [
-                str(sum(ratio.verdict == verdict for ratio in found))
-                for verdict in ("faster", "no difference", "slower")
-            ]
-            values = sorted(ratio.value for ratio in found)
-            yield _row([name, *counts, f"{values[0]:.2f}", f"{values[-1]:.2f}"])
+        told = [ratio for ratio in found if not ratio.useless]
+        if not told:
+            continue
+        counts = [
+            str(sum(ratio.verdict == verdict for ratio in told))
+            for verdict in ("faster", "no difference", "slower")
+        ]
+        resolution = statistics.median(
+            [ratio.resolution for ratio in told if ratio.verdict == "no difference"] or [0.0]
+        )
+        yield _row([name, *counts, str(len(found) - len(told)), f"{resolution:.1%}"])
 
 
 def _losses(cases: Sequence[CaseResult]) -> Iterator[str]:
     yield ""
     found = losses(cases)
     if not found:
-        yield "On no model is bnfold's version slower than another tool's."
+        yield (
+            "Nowhere was bnfold's version measurably slower than another; smaller differences than"
+            " the resolution above are not excluded, nor is anything where there was only noise."
+        )
         return
-    yield "Where bnfold's version is slower than another tool's:"
+    yield "Where bnfold's version is slower than the unfolded model or another tool's:"
     yield ""
     for name, timing, ratio in found:
         where = f"batch {timing.batch}, {_count(timing.threads, 'thread')}"
@@ -214,7 +233,7 @@ def plot(result: SuiteResult, path: Path) -> None:
             timing = _at(case, threads, batch)
             for number, name in enumerate(_COLUMNS):
                 ratio = timing.ratio(UNFOLDED, name) if timing else None
-                if ratio is None:
+                if ratio is None or ratio.useless:
                     continue
                 colour, marker = _STYLES[name]
                 offset = place + 0.3 * (number / (len(_COLUMNS) - 1) * 2 - 1)

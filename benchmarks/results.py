@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: The entrant that everything is compared with, and the limit.
 UNFOLDED, TWIN = "unfolded", "bn-free twin"
+#: A ratio - 1 that is not excluded, above which a ratio without a verdict says nothing.
+USELESS_RESOLUTION = 0.15
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Ratio:
     high: float
     verdict: str
     resolution: float
+
+    @property
+    def useless(self) -> bool:
+        """True when the run could not tell even a large difference: noise, no figure."""
+        return self.verdict == "no difference" and self.resolution > USELESS_RESOLUTION
 
 
 @dataclass(frozen=True)

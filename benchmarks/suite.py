@@ -179,7 +179,7 @@ def _timing(
 
 
 def losses(cases: Iterable[CaseResult]) -> list[tuple[str, Timing, Ratio]]:
-    """Where bnfold's model is slower than another tool's, beyond doubt."""
+    """Where bnfold's model is slower than the unfolded or another tool's, beyond doubt."""
     return [
         (case.name, timing, ratio)
         for case in cases

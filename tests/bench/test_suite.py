@@ -117,6 +117,7 @@ def rows(unfolded: float, control: float, bnfold: float, peer: float, twin: floa
     ]
 
 
+SWINGS = [(1, 2, 1, 2, 1), (2, 1, 1, 1, 2), (1, 1, 2, 1, 1)]
 NAMES = [results.UNFOLDED, "unfolded again", "bnfold", "onnxsim", results.TWIN]
 
 
@@ -153,7 +154,9 @@ def test_a_loss_to_a_peer_is_named_and_the_twin_is_no_peer() -> None:
     assert (name, ratio.over) == ("net", "onnxsim")
     page = render.to_markdown(sample(peer=1.8), "make", "p.svg")
     assert "- net, batch 1, 1 thread: 1.11 times onnxsim's time" in page
-    assert "On no model is bnfold" in render.to_markdown(sample(peer=2.4), "make", "p.svg")
+    assert "Nowhere was bnfold's version measurably slower" in render.to_markdown(
+        sample(peer=2.4), "make", "p.svg"
+    )
 
 
 def test_the_page_has_every_figure_and_every_problem() -> None:
@@ -164,6 +167,22 @@ def test_the_page_has_every_figure_and_every_problem() -> None:
     assert "9 / 2 / 1.5 |" in page and "5 / 1 / 1.0 / 0.4 |" in page
     assert "- net, onnxslim: wrong: output y is off" in page
     assert "- other: cannot be built: no module keras" in page
+
+
+def test_noise_is_called_noise() -> None:
+    wild = [[[s * f] * 2 for s, f in zip((3, 3, 2, 2, 2), row, strict=True)] for row in SWINGS]
+    timing = suite._timing(1, 1, NAMES, wild)
+    case = results.CaseResult("net", "x", "", (), (timing,))
+    result = results.SuiteResult({"cpu": "c"}, {"bnfold": "0"}, 1.0, (case,))
+    page = render.to_markdown(result, "make", "p.svg")
+    assert "| net | 3e+03 ms | noise |" in page
+    assert "| unfolded | 0 |" not in page, "noise is no evidence, and is not counted as any"
+
+
+def test_a_loss_to_the_unfolded_model_is_a_loss() -> None:
+    timing = suite._timing(1, 1, NAMES, rows(2.0, 2.002, 2.4, 2.5, 1.9))
+    case = results.CaseResult("net", "x", "", (), (timing,))
+    assert [ratio.over for _, _, ratio in suite.losses([case])] == [results.UNFOLDED]
 
 
 def test_results_survive_json(tmp_path: Path) -> None:
