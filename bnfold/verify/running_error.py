@@ -92,7 +92,8 @@ def _moves(step: _Step) -> Array:
         for i, (value, error) in enumerate(zip(step.call.inputs, step.errors, strict=True))
         if value is not None
     ]
-    return np.abs(np.asarray(step.call.evaluate(*moved)[0]))
+    sizes: Array = np.abs(np.asarray(step.call.evaluate(*moved)[0]))
+    return sizes
 
 
 def _concat(step: _Step) -> Array:
@@ -113,15 +114,14 @@ def _contraction(length: Callable[[_Step], int]) -> Row:
 
     def row(step: _Step) -> Array:
         call = step.call
-        a, b, a_error, b_error = (
-            *(np.abs(step.value(i)) for i in range(2)),
-            *(step.error(i) if step.errors[i] is not None else None for i in range(2)),
-        )
+        a, b = (np.abs(step.value(i)) for i in range(2))
+        a_error, b_error = (step.error(i) if step.errors[i] is not None else None for i in range(2))
         bias = [None if v is None else np.abs(v) for v in call.inputs[2:]]
         no_bias = [None if v is None else np.zeros_like(v) for v in bias]
 
         def product(left: Array, right: Array) -> Array:
-            return np.abs(np.asarray(call.evaluate(left, right, *no_bias)[0]))
+            sizes: Array = np.abs(np.asarray(call.evaluate(left, right, *no_bias)[0]))
+            return sizes
 
         size = product(a, b)
         if any(v is not None for v in bias):

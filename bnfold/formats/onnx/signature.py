@@ -101,7 +101,10 @@ class Signatures:
             (schema.min_input, schema.max_input),
             (schema.min_output, schema.max_output),
             tuple(parameter.option == _OPTION.Single for parameter in schema.inputs),
-            {name: int(entry.type.value) for name, entry in schema.attributes.items()},
+            {
+                name: int(entry.type.value)  # type: ignore[attr-defined]
+                for name, entry in schema.attributes.items()
+            },
             frozenset(name for name, entry in schema.attributes.items() if entry.required),
         )
 
