@@ -10,11 +10,11 @@ import numpy as np
 from bnfold.verify.proof.base_table import moved_traces
 from bnfold.verify.proof.constants import Const, of_array
 from bnfold.verify.proof.forms import Form, UnfitError, align, multiple, of_base
-from bnfold.verify.proof.normal_forms import framed
-from bnfold.verify.proof.rounding import Array
+from bnfold.verify.proof.normal_forms import Frame, framed
+from bnfold.verify.proof.rounding import NOISE, Array, coarser
 from bnfold.verify.proof.rules_affine import computed, homogeneous
 from bnfold.verify.proof.source import Known, Op
-from bnfold.verify.proof.space import Space
+from bnfold.verify.proof.space import Part, Space
 from bnfold.verify.proof.vocabulary import RANDOM, TIMELESS
 
 
@@ -68,26 +68,48 @@ def _relu(values: Array) -> Array:
 
 
 def computed_matmul(space: Space, op: Op) -> list[Form]:
-    """MatMul of two computed values: a factor that is the same everywhere passes."""
+    """MatMul of two computed values: scales of rows and columns pass.
+
+    Scales along the axis that is summed over stay, as the product of both sides' ones.
+    """
     if any(isinstance(known, Const) for known in op.inputs):
         raise UnfitError("a constant operand")
-    sides = [homogeneous(space, computed(known)) for known in op.inputs]
-    parts = [
-        side if side.coef.size == 1 else of_base(space.full(computed(known)), side.dtype)
-        for side, known in zip(sides, op.inputs, strict=True)
-    ]
-    shape = op.shape()
-    if shape is None or any(part.base is None for part in parts):
-        raise UnfitError("rank unknown")
-    ids = tuple(part.base.id for part in parts if part.base is not None)
-    base = space.intern(("matmul", ids), shape, op.dtype())
-    factor = np.prod([float(part.coef.reshape(())) for part in parts])
-    ones = (1,) * len(shape)
-    coef = np.full(ones, factor)
-    doubt = sum(float(part.doubt.max()) for part in parts)
-    grain = min((part.grain for part in parts), key=lambda grain: grain.bits)
-    via = parts[0].via | parts[1].via
+    left, right = (_matrix(space, computed(known)) for known in op.inputs)
+    assert left.base is not None and right.base is not None
+    rank = max(left.coef.ndim, right.coef.ndim)
+    one, two = _factored(space, left, -1, rank), _factored(space, right, -2, rank)
+    along = one.factors[1].reshape(-1) * two.factors[1].reshape(-1)
+    nonzero = along[along != 0]
+    reference = float(nonzero[0]) if nonzero.size else 0.0
+    doubt = float(one.doubt.max() + two.doubt.max())
+    grain = coarser(left.grain, right.grain)
+    share = along / (reference or 1.0)
+    shape = op.shape_of_rank(rank)
+    parts = [Part(share, doubt * np.abs(share), NOISE * np.abs(share), grain.limit)]
+    key = ("matmul", one.base.id, two.base.id)
+    via = left.via | right.via
+    base = space.normalized(key, parts, shape, op.dtype(), (), via)
+    coef = one.factors[0] * two.factors[0] * reference
     return [multiple(base, shape, op.dtype(), coef, np.abs(coef) * doubt, grain, via)]
+
+
+def _matrix(space: Space, form: Form) -> Form:
+    """A value as a stack of matrices, without a shift."""
+    form = homogeneous(space, form)
+    if form.base is None or len(form.shape or ()) < 2:
+        raise UnfitError("no matrix")
+    return form
+
+
+def _factored(space: Space, form: Form, summed: int, rank: int) -> Frame:
+    """The scale as a product of one along the summed axis and one along the others."""
+    form = space.anchored(form.aligned(rank))
+    axis = summed % rank
+    others = tuple(i for i in range(rank) if i != axis)
+    try:
+        return framed(space, form, [(axis,), others])
+    except UnfitError:
+        return framed(space, of_base(space.full(form), form.dtype), [(axis,), others])
 
 
 def shape_of_value(space: Space, op: Op) -> list[Known]:

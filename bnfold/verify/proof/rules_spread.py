@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form, Trace, UnfitError, shrunk, varies
 from bnfold.verify.proof.normal_forms import passing
-from bnfold.verify.proof.rounding import EXACT, GRAINS
+from bnfold.verify.proof.rounding import EXACT, FLOAT32, GRAINS
 from bnfold.verify.proof.rules_affine import computed, homogeneous
 from bnfold.verify.proof.rules_move import ranked, rearranged
 from bnfold.verify.proof.rules_nonlinear import operand_key
@@ -184,15 +184,16 @@ def pad(space: Space, op: Op) -> list[Form]:
         inner = passing(space, form, padded)
         return [rearranged(space, op, inner, key, op.shape_of_rank(rank), lambda a: a)]
     value = op.input(2)
-    filler = op.real("value", 0.0)
+    filler, grain = op.real("value", 0.0), FLOAT32
     if isinstance(value, Const):
-        filler = float(value.real.reshape(-1)[0])
+        filler, grain = float(value.real.reshape(-1)[0]), value.grain
     if not np.isfinite(filler) or isinstance(value, Form):
         raise UnfitError("pad value is not a finite constant")
     if min(pads) < 0:
         raise UnfitError("negative pads")
     around = np.full((1,) * rank, filler)
-    centred = form.plus(-around, np.abs(around), 0 * around, EXACT)
+    unit = grain.spacing(np.abs(around)) if filler else 0 * around
+    centred = form.plus(-around, np.abs(around), unit, grain)
     inner = passing(space, centred.lean(), padded, shift="none")
     result = rearranged(space, op, inner, key, op.shape_of_rank(rank), lambda a: a)
-    return [result.plus(around, np.abs(around), 0 * around, EXACT)]
+    return [result.plus(around, np.abs(around), unit, grain)]
