@@ -154,7 +154,7 @@ class Form:
 
     def lean(self) -> Form:
         """The same without a base that does not show."""
-        if self.base is None or self.coef.any():
+        if self.coef.any() or (self.base is None and self.coef.size == 1):
             return self
         zero = np.zeros((1,) * self.coef.ndim)
         return replace(self, base=None, coef=zero, scale_unit=zero)

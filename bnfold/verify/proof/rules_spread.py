@@ -130,13 +130,21 @@ class _Blocks:
 
 
 def space_to_depth(space: Space, op: Op) -> list[Form]:
-    """SpaceToDepth of parameters that are constant in space."""
-    form, block = ranked(op.input(0)), op.integer("blocksize", 1)
+    """SpaceToDepth; where the size of the image is open, of parameters constant in space."""
+    form, block = space.anchored(ranked(op.input(0))), op.integer("blocksize", 1)
+    sizes = [dim for dim in (form.shape or ())[1:] if isinstance(dim, int)]
+    exact = len(sizes) == 3 and prod(sizes) <= MAX_SPREAD
 
     def move(array: NDArray[Any]) -> NDArray[Any]:
-        if varies(array, (0, 2, 3)):
+        if not varies(array, (2, 3)):
+            return np.tile(array, (1, block**2, 1, 1)) if array.shape[1] > 1 else array
+        if not exact:
             raise UnfitError("parameters vary in space")
-        return np.tile(array, (1, block**2, 1, 1)) if array.shape[1] > 1 else array
+        channels, height, width = sizes
+        full = np.broadcast_to(array, (array.shape[0], *sizes))
+        parts = full.reshape(-1, channels, height // block, block, width // block, block)
+        moved = parts.transpose(0, 3, 5, 1, 2, 4)
+        return shrunk(moved.reshape(-1, channels * block**2, height // block, width // block))
 
     return [rearranged(space, op, form, ("space to depth", block), op.shape_of_rank(4), move)]
 
