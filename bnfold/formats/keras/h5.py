@@ -104,7 +104,6 @@ class H5File:
             return array.view(wanted)
         return array.astype(wanted, copy=False)
 
-
     def _straight(self, dataset: h5py.Dataset) -> AnyArray | None:
         """The content read past the HDF5 library, which is slow within archives.
 
