@@ -17,6 +17,7 @@ from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
 from bnfold.verify.proofs import proof_checks
 from bnfold.verify.sampling import Reference, Samples, sample
+from bnfold.verify.stored import check_stored
 from bnfold.verify.strength import SignWatch, measure_strength
 from bnfold.verify.types import Check, CheckKind, Status, Strength, Verification
 from bnfold.verify.verdicts import (
@@ -97,6 +98,7 @@ def verify_models(
     )
     checks: list[Check] = [
         *interface,
+        *([] if lifted is None else [check_stored(folded, lifted[1])]),
         *proof,
         *algebra_checks(seen, exact=lifted is not None),
         *check_local(ground, seed=seed),

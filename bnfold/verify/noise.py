@@ -27,6 +27,11 @@ Array = NDArray[Any]
 _POOL = 262_139
 
 
+# Roundings inside an op that only the runtime can evaluate, in float32: whatever it sums up there
+# is rounded for real, so its result is moved by the square root of a thousand terms.
+_INSIDE = 32.0
+
+
 def jiggle(array: Array, roundoff: float, rng: np.random.Generator) -> Array:
     """Each element times 1 ± [0.5, 1.5] roundoff.
 
@@ -78,7 +83,7 @@ class Perturbed:
         Raises:
             EvaluationError, BudgetError: as `Float64Model.run`.
         """
-        low = dict.fromkeys(self.model.in_float32, 2.0**-24)
+        low = dict.fromkeys(self.model.in_float32, _INSIDE * 2.0**-24)
 
         def constant(name: str, array: Array) -> Array:
             roundoff = self.rounding.constants.get(name)

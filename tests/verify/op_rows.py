@@ -221,6 +221,20 @@ def elementwise() -> Iterator[Row]:
         yield row(op, f(2, 3, 4), opset=20)
     yield row("Gelu", f(2, 3), opset=20, approximate="tanh")
     yield row("Gelu", f(2, 3), opset=1, domain="com.microsoft")
+    fused = {"opset": 1, "domain": "com.microsoft"}
+    yield row("BiasGelu", f(2, 3), f(3), **fused)
+    yield row("FastGelu", f(2, 3), f(3), **fused)
+    yield row("FastGelu", f(2, 3), **fused)
+    yield row("QuickGelu", f(2, 3), alpha=1.5, **fused)
+    for activation, settings in (("Relu", ()), ("LeakyRelu", (0.3,)), ("Tanh", ())):
+        alpha = {"activation_alpha": settings[0]} if settings else {}
+        gemm = {"activation": activation, "transB": 1, "alpha": 0.5, **alpha}
+        yield row("FusedGemm", f(2, 3), f(4, 3), abs(f(4)) + s(2), **gemm, **fused)
+        params = {"activation_params": list(settings)} if settings else {}
+        conv = {"activation": activation, "pads": [1, 1, 1, 1], **params}
+        yield row("FusedConv", f(1, 2, 5, 5), f(3, 2, 3, 3), f(3), **conv, **fused)
+    clip = {"activation": "Clip", "activation_params": [-0.5, 1.0]}
+    yield row("FusedConv", f(1, 2, 5, 5), f(3, 2, 3, 3), f(3), f(1, 3, 3, 3), **clip, **fused)
     yield row("FusedMatMul", f(2, 3), f(4, 3), opset=1, domain="com.microsoft", transB=1, alpha=0.5)
     yield row("PRelu", f(2, 3, 4), f(3, 1))
     yield row("Clip", f(2, 3), s(-0.5), s(0.5))

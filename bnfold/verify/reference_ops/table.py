@@ -6,13 +6,12 @@ opset or attribute, or visits elements in a Python loop; tests compare each with
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from bnfold.verify.reference_ops import conv, other, pool, recurrent, resize
+from bnfold.verify.reference_ops import conv, fused, other, pool, recurrent, resize
 from bnfold.verify.reference_ops.call import Array, Call, Implementation
 
 # Rows without an implementation: onnx.reference computes these in float32 whatever it is given, or
@@ -32,27 +31,6 @@ def _divide(a: Array, b: Array) -> Array:
         quotient = np.abs(a) // np.abs(b)
         return np.asarray(np.where((a < 0) ^ (b < 0), -quotient, quotient).astype(a.dtype))
     return np.asarray(a / b)
-
-
-def _erf(x: Array) -> Array:
-    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
-
-
-def _gelu(call: Call) -> tuple[Array, ...]:
-    x = call.array(0)
-    if call.get("approximate", "none") == "tanh":
-        inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
-        return (0.5 * x * (1 + np.tanh(inner)),)
-    return (0.5 * x * (1 + _erf(x / np.sqrt(2.0))),)
-
-
-def _fused_matmul(call: Call) -> tuple[Array, ...]:
-    a, b = call.array(0), call.array(1)
-    if call.get("transBatchA", 0) or call.get("transBatchB", 0):
-        raise NotImplementedError("FusedMatMul with transposed batches")
-    a = a.swapaxes(-1, -2) if call.get("transA", 0) else a
-    b = b.swapaxes(-1, -2) if call.get("transB", 0) else b
-    return (float(call.get("alpha", 1.0)) * np.matmul(a, b),)
 
 
 def _gather_elements(call: Call) -> tuple[Array, ...]:
@@ -88,11 +66,16 @@ TABLE: dict[tuple[str, str], Implementation] = {
     ("", "Sub"): _binary(np.subtract),
     ("", "Mul"): _binary(np.multiply),
     ("", "Div"): _binary(_divide),
-    ("", "Erf"): lambda call: (_erf(call.array(0)),),
+    ("", "Erf"): lambda call: (fused.erf(call.array(0)),),
     ("", "GatherElements"): _gather_elements,
-    ("", "Gelu"): _gelu,
-    ("com.microsoft", "Gelu"): _gelu,
-    ("com.microsoft", "FusedMatMul"): _fused_matmul,
+    ("", "Gelu"): fused.gelu,
+    ("com.microsoft", "Gelu"): fused.gelu,
+    ("com.microsoft", "BiasGelu"): fused.bias_gelu,
+    ("com.microsoft", "FastGelu"): fused.fast_gelu,
+    ("com.microsoft", "QuickGelu"): fused.quick_gelu,
+    ("com.microsoft", "FusedMatMul"): fused.fused_matmul,
+    ("com.microsoft", "FusedGemm"): fused.fused_gemm,
+    ("com.microsoft", "FusedConv"): fused.fused_conv,
 }
 
 
