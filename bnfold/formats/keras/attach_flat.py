@@ -60,11 +60,18 @@ def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
 def attribute(attributes: Any, name: str) -> list[Any]:
     """A list that may be cut into "name0", "name1", ... because HDF5 limits attributes."""
     if name in attributes:
-        return list(attributes[name])
+        return _items(attributes[name], name)
     parts: list[Any] = []
     while f"{name}{len(parts)}" in attributes:
-        parts.append(attributes[f"{name}{len(parts)}"])
+        parts.append(_items(attributes[f"{name}{len(parts)}"], name))
     return [item for part in parts for item in part]
+
+
+def _items(value: Any, name: str) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise InputError(f"The weights are damaged: {name} is no list.") from None
 
 
 def _text(value: Any) -> str:

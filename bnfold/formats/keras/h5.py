@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from bnfold.formats.text import clip
 # A dataset may declare gigabytes and store nothing: chunked, compressed, with a fill value only.
 _SUSPICIOUS_BYTES = 1 << 30
 _LARGEST_EXPANSION = 1000
+# What the zip library raises on damaged archives, beside Python's own.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class H5File:
@@ -47,7 +50,7 @@ class H5File:
             try:
                 source, self._start = _located(self._path, self._member)
                 self._file = h5py.File(source, "r")
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, KeyError, EOFError, RuntimeError, *_DAMAGES) as error:
                 raise InputError(f"The weights cannot be read: {clip(str(error))}.") from error
         return self._file
 
@@ -59,10 +62,10 @@ class H5File:
         """
         current: Any = self.root
         for part in path.split("/") if path else ():
-            if part not in current:
+            found = _child(current, part)
+            if found is None:
                 return None
-            _refuse_links(current, part)
-            current = current[part]
+            current = found
             if not isinstance(current, h5py.Group):
                 return None
         return current
@@ -75,10 +78,9 @@ class H5File:
         """
         parent, _, name = path.rpartition("/")
         group = self.group(parent)
-        if group is None or name not in group:
+        dataset = None if group is None else _child(group, name)
+        if dataset is None:
             raise InputError(f"The weights lack the array {clip(path)!r}.")
-        _refuse_links(group, name)
-        dataset = group[name]
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(f"The weights are damaged: {clip(path)!r} is no array.")
         _refuse_bombs(dataset, path)
@@ -117,6 +119,23 @@ class H5File:
         count = int(dataset.size)
         data = np.fromfile(self._path, dataset.dtype, count, offset=self._start + int(offset))
         return data.reshape(dataset.shape) if data.size == count else None
+
+
+def _child(group: h5py.Group, name: str) -> Any:
+    """What stands in the group under that name, None if nothing does.
+
+    Raises:
+        InputError: it is a link to another place, or damaged.
+    """
+    try:
+        if name not in group:
+            return None
+        _refuse_links(group, name)
+        return group[name]
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"The weights are damaged at {clip(name)!r}: {clip(str(error))}."
+        ) from error
 
 
 def _refuse_links(group: h5py.Group, name: str) -> None:

@@ -181,7 +181,9 @@ class _Editor:
     def _edit(self, use: Use, affine: Affine, old: ir.Value) -> None:
         name = old.name or ""
         array = self.scope.constants.array(name)
-        assert array is not None
+        if array is None:  # it is in the file, but its content cannot be read
+            self.blocked[use] = Reason.UNREADABLE_CONSTANT
+            return
         self._check(use, Edited(array, affine, _onnx_type(array)), old, name)
 
     def _stand(self, number: int, standing: Standing) -> None:
