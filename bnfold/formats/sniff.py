@@ -164,12 +164,13 @@ def describe(path: str | os.PathLike[str]) -> FileDetails:
 
 def _describe_file(path: Path, file: BinaryIO, size: int) -> FileDetails:
     head = file.read(_HEAD)
-    if _is_hdf5(file, size):
-        version = _keras_version(path, archives.keras_hdf5)
-        return FileDetails(path, FileKind.KERAS_HDF5, *version)
+    # First, as the HDF5 file in an archive may lie where HDF5 allows its own signature to be.
     if head.startswith(_ZIP_SIGNATURES):
         version = _keras_version(path, archives.keras_zip)
         return FileDetails(path, FileKind.KERAS_ZIP, *version)
+    if _is_hdf5(file, size):
+        version = _keras_version(path, archives.keras_hdf5)
+        return FileDetails(path, FileKind.KERAS_HDF5, *version)
     for row in _SIGNATURES:
         if head.startswith(row.magic, row.offset):
             raise _unusable(path, row.what, row.hint)

@@ -361,3 +361,26 @@ def test_strings_that_never_end_are_not_waited_for(tmp_path: Path, free_space: i
         zip_bytes({"config.json": json.dumps(CONFIG).encode(), "model.weights.h5": b""})
     )
     assert sniff(path) is FileKind.KERAS_ZIP
+
+
+def test_an_archive_whose_hdf5_file_lies_at_a_power_of_two_is_an_archive(
+    tmp_path: Path, sample_models: Path
+) -> None:
+    """HDF5 allows its signature at 512, 1024, ...: what lies there may be a member of a zip."""
+    with zipfile.ZipFile(sample_models / "post_activation.keras") as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    weights = members.pop("model.weights.h5")
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        start = archive.fp.tell() if archive.fp is not None else 0
+        wanted = 512
+        while wanted < start + 200:
+            wanted *= 2
+        # A local header takes 30 bytes and the name.
+        filler = wanted - start - (30 + len("filler")) - (30 + len("model.weights.h5"))
+        archive.writestr("filler", b"\0" * filler)
+        archive.writestr("model.weights.h5", weights)
+    assert path.read_bytes()[wanted : wanted + 4] == b"\x89HDF"
+    assert sniff(path) is FileKind.KERAS_ZIP
