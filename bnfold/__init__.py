@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bnfold.api import FoldResult, benchmark, convert, fold, inspect, verify
+    from bnfold import passes, testing
+    from bnfold.api import FoldResult, benchmark, convert, diff, fold, inspect, verify
     from bnfold.bench.types import Benchmark
     from bnfold.convert.types import ConvertedModel
     from bnfold.core.diagnostics import Fold, Kept, Reason, Refusal
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
         OutputError,
         VerificationError,
     )
+    from bnfold.formats.onnx.diff import ModelDiff
+    from bnfold.many import fold_many
+    from bnfold.passes import FoldBatchNorm
     from bnfold.report.model import Report
     from bnfold.verify.types import Verification
 
@@ -31,10 +35,12 @@ _HOMES = {
     "BnfoldError": "bnfold.core.errors",
     "ConvertedModel": "bnfold.convert.types",
     "Fold": "bnfold.core.diagnostics",
+    "FoldBatchNorm": "bnfold.passes",
     "FoldResult": "bnfold.api",
     "InputError": "bnfold.core.errors",
     "Kept": "bnfold.core.diagnostics",
     "MissingExtraError": "bnfold.core.errors",
+    "ModelDiff": "bnfold.formats.onnx.diff",
     "OutputError": "bnfold.core.errors",
     "Reason": "bnfold.core.diagnostics",
     "Refusal": "bnfold.core.diagnostics",
@@ -42,22 +48,28 @@ _HOMES = {
     "Verification": "bnfold.verify.types",
     "VerificationError": "bnfold.core.errors",
     "benchmark": "bnfold.api",
+    "diff": "bnfold.api",
     "fold": "bnfold.api",
+    "fold_many": "bnfold.many",
     "inspect": "bnfold.api",
 }
 
 # These are functions of the API and packages at once, see `_CallablePackage`.
 _CALLABLE_PACKAGES = frozenset({"convert", "verify"})
+# Public modules that need no import statement of their own.
+_MODULES = frozenset({"passes", "testing"})
 
 __all__ = [
     "Benchmark",
     "BnfoldError",
     "ConvertedModel",
     "Fold",
+    "FoldBatchNorm",
     "FoldResult",
     "InputError",
     "Kept",
     "MissingExtraError",
+    "ModelDiff",
     "OutputError",
     "Reason",
     "Refusal",
@@ -67,8 +79,12 @@ __all__ = [
     "__version__",
     "benchmark",
     "convert",
+    "diff",
     "fold",
+    "fold_many",
     "inspect",
+    "passes",
+    "testing",
     "verify",
 ]
 
@@ -102,7 +118,7 @@ def __getattr__(name: str) -> object:
     """Import a public name from its home on first use (PEP 562)."""
     from importlib import import_module
 
-    if name in _CALLABLE_PACKAGES:
+    if name in _CALLABLE_PACKAGES | _MODULES:
         return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:

@@ -1,4 +1,4 @@
-"""The Python API: `fold`, `inspect`, `convert`, `verify`, `benchmark`.
+"""The Python API: `fold`, `inspect`, `convert`, `verify`, `benchmark`, `diff`.
 
 Everything is also reachable as ``bnfold.fold`` and so on. Models go in as paths or objects; no
 model that goes in is changed.
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from bnfold.bench.types import Benchmark
+    from bnfold.formats.onnx.apply import OnnxPlan
+    from bnfold.formats.onnx.diff import ModelDiff
     from bnfold.verify.types import Verification
 
 Progress = Callable[[str], None]
@@ -331,6 +333,29 @@ def compare(
     )
 
 
+def diff(
+    before: object,
+    after: object,
+    *,
+    custom_objects: Mapping[str, object] | None = None,
+    unsafe_load: bool = False,
+) -> ModelDiff:
+    """Say what differs between two models: interface, nodes, weights.
+
+    Args:
+        before, after: models as in `fold`; those of Keras are compared as ONNX.
+        custom_objects, unsafe_load: as in `fold`.
+
+    Raises:
+        InputError: one of the two cannot be used.
+    """
+    from bnfold.formats.onnx.diff import diff_models
+
+    one = open_source(before, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    other = open_source(after, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    return diff_models(one.model, other.model)
+
+
 def attempt(
     source: object,
     *,
@@ -374,16 +399,13 @@ def attempt(
         labels=opened.labels,
     )
     if verify:
-        from bnfold.formats.onnx.apply import apply_plan
-        from bnfold.verify.lift import lift_to_float64
-
         tell("verifying")
-        exact = lift_to_float64(opened.model)
         verification = verify_opened(
             opened,
             replace(opened, model=folded.model),
             inputs=inputs,
-            lifted=(exact, apply_plan(exact, folded.plan, double=True)),
+            lifted=_lifted(opened.model, folded.plan),
+            overrides=not fold_overridable,
             **(verify_options or {}),
         )
         result = replace(result, verification=verification)
@@ -395,6 +417,18 @@ def attempt(
         )
         result = replace(result, benchmark=figures)
     return result
+
+
+def _lifted(original: ir.Model, plan: OnnxPlan) -> tuple[ir.Model, ir.Model] | None:
+    """Both models in float64, folded constants unrounded; None where there is no such thing."""
+    from bnfold.formats.onnx.apply import apply_plan
+    from bnfold.verify.lift import NotLiftableError, lift_to_float64
+
+    try:
+        exact = lift_to_float64(original)
+    except NotLiftableError:
+        return None
+    return exact, apply_plan(exact, plan, double=True)
 
 
 def verify_opened(

@@ -9,47 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnfold.core.errors import BnfoldError, InputError
+from bnfold.report.rows import Outcome, Row
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["Outcome", "Row", "fold_many"]
 
 # Beside the results: what is done already, for a run that is taken up again.
 JOURNAL = ".bnfold"
-
-
-class Outcome(str, Enum):
-    """What became of one model."""
-
-    FOLDED = "folded"
-    DONE_BEFORE = "done before"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of many.
-
-    Attributes:
-        source, output: paths; ``output`` was written only if the outcome is not FAILED.
-        outcome: what became of it.
-        folded, kept: number of affines.
-        verified: whether the verification passed; None if there was none.
-        seconds: wall time in the worker.
-        error: one line, "" where nothing failed.
-        exit_code: what the command line would have returned for this model alone.
-    """
-
-    source: str
-    output: str
-    outcome: Outcome
-    folded: int = 0
-    kept: int = 0
-    verified: bool | None = None
-    seconds: float = 0.0
-    error: str = ""
-    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +103,7 @@ def _jobs(
         raise InputError("no models were given; name at least one file")
     taken: dict[Path, Path] = {}
     for source in sources:
-        output = folder / f"{source.stem}.onnx"
+        output = folder / f"{source.name if source.is_dir() else source.stem}.onnx"
         if output in taken:
             raise InputError(
                 f"{taken[output]} and {source} would both be written to {output}; "
@@ -189,7 +161,7 @@ def _fold(job: _Job, started: float) -> Row:
     journal = output.parent / JOURNAL / f"{output.name}.json"
     known = _entry(journal) if job.resume else None
     ours = known is not None and output.exists() and known.get("written") == _digest(output)
-    if known is not None and ours and known.get("key") == key:
+    if known is not None and ours and known.get("key") == key and _unchanged(known):
         return Row(**{**known["row"], "outcome": Outcome.DONE_BEFORE})
     result = api.fold(job.source, **job.options)
     result.save(output, force=job.force or ours)
@@ -203,7 +175,9 @@ def _fold(job: _Job, started: float) -> Row:
         None if verification is None else verification.passed,
         time.perf_counter() - started,
     )
-    _note(journal, {"key": key, "written": _digest(output), "row": asdict(row)})
+    beside = {str(path): _digest(path) for path in _external_files(result.original)}
+    entry = {"key": key, "beside": beside, "written": _digest(output), "row": asdict(row)}
+    _note(journal, entry)
     return row
 
 
@@ -212,11 +186,33 @@ def _key(job: _Job, version: str) -> str:
     return _digest(Path(job.source), repr((version, sorted(job.options.items()))))
 
 
+def _external_files(model: ir.Model) -> list[Path]:
+    """Files beside an ONNX model that hold its weights."""
+    import onnx_ir as ir
+
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sorted({Path(item.path) for item in tensors if isinstance(item, ir.ExternalTensor)})
+
+
+def _unchanged(entry: Mapping[str, Any]) -> bool:
+    """Whether the files of weights are what they were."""
+    try:
+        beside = dict(entry.get("beside", {})).items()
+        return all(_digest(Path(path)) == digest for path, digest in beside)
+    except OSError:
+        return False
+
+
 def _digest(path: Path, more: str = "") -> str:
+    """Of a file, or of all files of a folder with their names."""
     digest = hashlib.blake2b(more.encode())
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if file is not path:
+            digest.update(repr((str(file.relative_to(path)), file.stat().st_size)).encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

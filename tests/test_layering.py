@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "verify": LOWEST | {"formats", "convert", "verify"},
     "bench": LOWEST | {"formats", "convert", "bench"},
     "report": LOWEST | {"formats", "convert", "verify", "bench", "report"},
-    "cli": LOWEST | {"formats", "verify", "report", "cli", "api"},
+    "cli": LOWEST | {"formats", "verify", "report", "cli", "api", "many"},
 }
 # Parts of formats that hold what was folded and how: a checker that used them would check
 # the folder with itself.

@@ -76,6 +76,25 @@ def test_an_interrupted_run_is_taken_up_again(models: list[Path], tmp_path: Path
         assert outcomes(rows) == [Outcome.FOLDED]
 
 
+def test_weights_in_a_file_of_their_own_count_too(models: list[Path], tmp_path: Path) -> None:
+    out, source = tmp_path / "out", tmp_path / "large.onnx"
+    model = onnx.load(models[0])
+    save = {"save_as_external_data": True, "location": "large.data", "size_threshold": 0}
+    onnx.save(model, source, **save)
+    with ThreadPoolExecutor(1) as pool:
+        for outcome in (Outcome.FOLDED, Outcome.DONE_BEFORE):
+            rows = fold_many([source], out, executor=pool, verify=False)
+            assert outcomes(rows) == [outcome], rows
+        data = bytearray((tmp_path / "large.data").read_bytes())
+        data[:4] = np.float32(7).tobytes()
+        (tmp_path / "large.data").write_bytes(data)
+        rows = fold_many([source], out, executor=pool, verify=False)
+        assert outcomes(rows) == [Outcome.FOLDED]
+        (tmp_path / "large.data").unlink()
+        rows = fold_many([source], out, executor=pool, verify=False)
+        assert outcomes(rows) == [Outcome.FAILED]
+
+
 def test_a_result_that_is_not_ours_is_not_replaced(models: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

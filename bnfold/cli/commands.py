@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from bnfold.cli import options as opt
-from bnfold.cli.group import DefaultGroup, suggestion
+from bnfold.cli.group import DefaultGroup
+from bnfold.cli.lookups import diff_command, explain_command
 from bnfold.cli.output import Output, logging_to_stderr
-from bnfold.cli.several import fold_several
+from bnfold.cli.several import fold_several, names_a_folder
 
 _EXAMPLES = """\b
 Examples:
@@ -73,7 +74,7 @@ def cli() -> None:
 @click.option(
     "-o",
     "--output",
-    type=_MODEL,
+    type=click.Path(),
     help="ONNX file to write, or the folder for several models. Default: MODEL.folded.onnx beside "
     "the input.",
 )
@@ -96,7 +97,7 @@ def cli() -> None:
 @opt.output_options
 def fold_command(
     models: tuple[Path, ...],
-    output: Path | None,
+    output: str | None,
     force: bool,
     no_verify: bool,
     no_bench: bool,
@@ -110,11 +111,11 @@ def fold_command(
     latency; a run that was interrupted goes on where it was.
     """
     out = _output(rest, force=force)
-    if len(models) > 1 or jobs is not None or (output is not None and output.is_dir()):
+    if len(models) > 1 or jobs is not None or names_a_folder(output):
         given = {"verify": not no_verify, "inputs": inputs, **rest}
         return fold_several(models, output, jobs, out, given)
     model = models[0]
-    target = output or default_output(model)
+    target = Path(output) if output else default_output(model)
     check_onnx_target(target, force=force)
     out.check((model, target))
 
@@ -225,56 +226,8 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
     return 0
 
 
-@cli.command("diff")
-@click.argument("before", type=_MODEL)
-@click.argument("after", type=_MODEL)
-@opt.loading_options
-@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-@click.option("-v", "--verbose", is_flag=True, help="Print long lists whole.")
-def diff_command(before: Path, after: Path, as_json: bool, verbose: bool, **rest: Any) -> int:
-    """Show what differs between two models: interface, nodes, weights; exit 1 if anything does."""
-    from bnfold.formats.onnx.diff import diff_models
-    from bnfold.report.difftext import render_diff
-    from bnfold.sources import open_source
-
-    options = opt.loading(rest)
-    one, other = (open_source(path, **options).model for path in (before, after))
-    diff = diff_models(one, other)
-    if as_json:
-        import json
-
-        click.echo(json.dumps(dataclasses.asdict(diff), indent=2))
-    else:
-        click.echo(render_diff(diff, verbose=verbose), nl=False)
-    return 0 if diff.is_empty else 1
-
-
-@cli.command("explain")
-@click.argument("code", required=False)
-def explain_command(code: str | None) -> int:
-    """Explain CODE: why an affine stays (BNF203) or a check failed (BNV120); all without CODE."""
-    from bnfold.core.diagnostics import Reason
-    from bnfold.verify.codes import Fault
-
-    entries: list[Reason | Fault] = [*Reason, *Fault]
-    if code is None:
-        for entry in entries:
-            click.echo(f"{entry.code}  {entry.title}")
-        return 0
-    wanted = code.strip().lower()
-    found = [
-        entry for entry in entries if wanted in (entry.code.lower(), str(entry.number), entry.title)
-    ]
-    if not found:
-        known = [name for entry in entries for name in (entry.code, entry.title)]
-        guess = suggestion(code, known) or " 'bnfold explain' lists them all."
-        raise click.UsageError(f"nothing has the code {code!r}.{guess}")
-    texts = [
-        f"{entry.code} {entry.title}\n\n{entry.why}\n\nWhat to do: {entry.hint}\n"
-        for entry in found
-    ]
-    click.echo("\n".join(texts), nl=False)
-    return 0
+cli.add_command(diff_command)
+cli.add_command(explain_command)
 
 
 def default_output(model: Path) -> Path:

@@ -82,9 +82,15 @@ class Output:
             yield lambda stage: logging.getLogger("bnfold.cli").info("%s", stage)
             return
         from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
 
-        with Console(stderr=True).status("starting") as status:
-            yield lambda stage: status.update(f"{stage} ...")
+        spinner = Spinner("dots", "starting ...", style="status.spinner")
+        # What is printed meanwhile passes through the display only where both are one terminal.
+        shared = sys.stdout.isatty()
+        console = Console(stderr=True)
+        with Live(spinner, console=console, transient=True, redirect_stdout=shared):
+            yield lambda stage: spinner.update(text=f"{stage} ...")
 
 
 def colors_wanted() -> bool:

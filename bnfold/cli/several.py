@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ import click
 from bnfold.cli import options as opt
 from bnfold.cli.output import Output
 
-# Asked of one model; for many they would need an answer each.
-_SINGLE_ONLY = ("reports", "github")
+
+def names_a_folder(output: str | None) -> bool:
+    """Whether -o names a folder: one that is there, or a name that ends in a slash."""
+    if output is None:
+        return False
+    separators = tuple(filter(None, (os.sep, os.altsep)))
+    return output.endswith(separators) or Path(output).is_dir()
 
 
 def fold_several(
     models: Sequence[Path],
-    folder: Path | None,
+    folder: str | None,
     jobs: int | None,
     out: Output,
     given: Mapping[str, Any],
@@ -34,17 +40,20 @@ def fold_several(
     Raises:
         click.UsageError: no folder, or options that make sense for one model only.
     """
-    if folder is None or folder.suffix.lower() == ".onnx":
-        raise click.UsageError("several models need a folder: give one with -o.")
-    if out.reports or out.github:
-        raise click.UsageError("--report and --github describe one model; use --json for many.")
+    if folder is None or (Path(folder).suffix.lower() == ".onnx" and not names_a_folder(folder)):
+        raise click.UsageError("several models are written to a folder: name one with -o.")
     values = dict(given)
-    gates = opt.gating(values)
-    if gates or values.pop("inputs") is not None:
-        raise click.UsageError("gates and --inputs are for one model at a time.")
+    single = {
+        "--report and --github describe": bool(out.reports or out.github),
+        "gates judge": bool(opt.gating(values)),
+        "--inputs is for": values.pop("inputs") is not None,
+        "--counterexample is of": values.get("counterexample") is not None,
+        "--custom-objects is for": bool(values.pop("custom_objects", None)),
+    }
+    for what, given_here in single.items():
+        if given_here:
+            raise click.UsageError(f"{what} one model, written to a file that -o names.")
     opt.measuring(values)
-    if values.pop("custom_objects", None):
-        raise click.UsageError("--custom-objects is for one model at a time.")
     options = {"verify": values.pop("verify"), "unsafe_load": values.pop("unsafe_load")}
     checks = opt.verifying(values)
     if checks:
@@ -52,7 +61,8 @@ def fold_several(
     options.update(opt.folding(values))
 
     from bnfold.many import Row, fold_many
-    from bnfold.report.manytext import row_line, rows_data, summary_line
+    from bnfold.report.manytext import row_line, summary_line
+    from bnfold.report.wording import printable
 
     done = 0
 
@@ -61,16 +71,17 @@ def fold_several(
         done += 1
         progress(f"{done} of {len(models)}")
         if row.error:
-            click.echo(f"bnfold: {row.source}: {row.error}", err=True)
+            place = "" if row.source in row.error else f"{row.source}: "
+            click.echo(f"bnfold: {printable(place + row.error)}", err=True)
         elif not (out.quiet or out.as_json):
             click.echo(row_line(row))
 
     with out.progress() as progress:
         rows = fold_many(models, folder, jobs=jobs, force=out.force, progress=tell, **options)
     if out.as_json:
-        import json
+        from bnfold.report.jsonform import render_rows_json
 
-        click.echo(json.dumps(rows_data(rows), indent=2))
+        click.echo(render_rows_json(rows), nl=False)
     elif not out.quiet:
         click.echo(summary_line(rows))
     return max((row.exit_code for row in rows), default=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bnfold.bench.types import Verdict
 from bnfold.report.model import Outcome, Report
+from bnfold.report.wording import plural
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def _remaining(report: Report, gates: Gates) -> str:
     stay = len(report.affines) - report.count(Outcome.FOLDED)
     if gates.max_remaining is None or stay <= gates.max_remaining:
         return ""
-    return f"{stay} affines remain, and --max-remaining allows {gates.max_remaining}"
+    verb = "remains" if stay == 1 else "remain"
+    return f"{plural(stay, 'affine')} {verb}, and --max-remaining allows {gates.max_remaining}"
 
 
 def _speedup(report: Report, gates: Gates) -> str:

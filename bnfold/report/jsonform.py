@@ -6,11 +6,17 @@ import dataclasses
 import enum
 import json
 import math
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnfold.report.model import Outcome, Report
+from bnfold import __version__
+from bnfold.report.model import SCHEMA_VERSION, Outcome, Report
+from bnfold.report.rows import Row
+
+if TYPE_CHECKING:
+    from bnfold.formats.onnx.diff import ModelDiff
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -42,9 +48,27 @@ def render_json(report: Report) -> str:
     return json.dumps(to_data(report), indent=2, allow_nan=False) + "\n"
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what `render_json` writes."""
-    text = resources.files("bnfold.report").joinpath("report.schema.json").read_text("utf-8")
+def render_rows_json(rows: Sequence[Row]) -> str:
+    """The result of many models as indented JSON text."""
+    failed = sum(row.outcome.value == "failed" for row in rows)
+    summary = {"models": len(rows), "failed": failed, "folded": sum(row.folded for row in rows)}
+    return _text("many", {"models": _plain(tuple(rows)), "summary": summary})
+
+
+def render_diff_json(diff: ModelDiff) -> str:
+    """What differs between two models as indented JSON text."""
+    verdicts = {"is_empty": diff.is_empty, "interface_changed": diff.interface_changed}
+    return _text("diff", {**verdicts, **_plain(diff)})
+
+
+def _text(kind: str, data: dict[str, Any]) -> str:
+    head = {"kind": kind, "version": __version__, "schema_version": SCHEMA_VERSION}
+    return json.dumps({**head, **data}, indent=2, allow_nan=False) + "\n"
+
+
+def schema(kind: str = "report") -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a "report", of a "diff", or of "many" models."""
+    text = resources.files("bnfold.report").joinpath(f"{kind}.schema.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 

@@ -1,13 +1,11 @@
-"""Many models in one run, as text and as data."""
+"""Many models in one run, as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
-from bnfold.many import Outcome, Row
 from bnfold.report import wording
+from bnfold.report.rows import Outcome, Row
 
 
 def row_line(row: Row) -> str:
@@ -29,8 +27,3 @@ def summary_line(rows: Sequence[Row]) -> str:
         f"{wording.plural(len(rows), 'model')}: {len(rows) - failed} done, {failed} failed; "
         f"{wording.plural(folded, 'affine')} folded"
     )
-
-
-def rows_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as dicts, for JSON."""
-    return [{**asdict(row), "outcome": row.outcome.value} for row in rows]

@@ -35,7 +35,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (["-o", "{}/taken.onnx"], "exists"),
         (["-o", "{}/missing/out.onnx"], "no folder"),
         (["-o", "{}/out.h5"], "ends in .onnx"),
-        (["-o", "{}"], "ends in .onnx"),
+        (["-o", "{}"], "replaced by its result"),
         (["-o", "{}/foldable.onnx"], "exists"),
         (["-o", "{}/out.onnx", "--report", "{}/report.pdf"], "unknown kind of report"),
         (["-o", "{}/out.onnx", "--report", "{}/taken.json"], "exists"),

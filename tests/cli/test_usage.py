@@ -35,7 +35,7 @@ def test_help_has_examples_commands_options_and_exit_codes(bnfold: Bnfold) -> No
     assert max(map(len, done.out.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["fold", "inspect", "verify", "bench", "explain"])
+@pytest.mark.parametrize("command", ["fold", "inspect", "verify", "bench", "diff", "explain"])
 def test_every_command_has_help(bnfold: Bnfold, command: str) -> None:
     done = bnfold(command, "--help")
     assert done.code == 0
@@ -55,7 +55,17 @@ def test_version_names_what_matters(bnfold: Bnfold) -> None:
         (["--nonsense"], "--nonsense"),
         (["model.onnx", "--opset", "many"], "many"),
         (["model.onnx", "--opset", "0"], "0"),
-        (["model.onnx", "second.onnx"], "second.onnx"),
+        (["model.onnx", "second.onnx"], "name one with -o"),
+        (["model.onnx", "second.onnx", "-o", "out.onnx"], "name one with -o"),
+        (["model.onnx", "--jobs", "2"], "name one with -o"),
+        (["model.onnx", "-o", "out/", "--report", "r.md"], "--report"),
+        (["model.onnx", "-o", "out/", "--github"], "--github"),
+        (["model.onnx", "-o", "out/", "--max-remaining", "0"], "gates"),
+        (["model.onnx", "-o", "out/", "--inputs", "x.npz"], "--inputs"),
+        (["model.onnx", "-o", "out/", "--counterexample", "x.npz"], "--counterexample"),
+        (["model.onnx", "--max-remaining", "-1"], "-1"),
+        (["model.onnx", "--require-speedup", "0"], "0"),
+        (["diff", "a.onnx"], "AFTER"),
         (["verify", "a.onnx"], "CANDIDATE"),
         (["fold"], "MODEL"),
         (["explain", "BNF999"], "BNF999"),

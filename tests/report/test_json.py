@@ -10,10 +10,12 @@ import jsonschema
 import pytest
 
 from bnfold.bench.types import Benchmark, Comparison
+from bnfold.formats.onnx.diff import ModelDiff, NodeChange, Port, WeightChange
 from bnfold.report import model
 from bnfold.report.build import build_report
 from bnfold.report.jsonform import render_json, schema, to_data
 from bnfold.report.model import Report, ReportKind
+from bnfold.report.rows import Row
 from bnfold.verify.types import (
     Check,
     Mutant,
@@ -24,6 +26,7 @@ from bnfold.verify.types import (
 )
 from tests.report import samples
 
+HEAD = {"kind", "version", "schema_version"}
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 REPORTS = [
@@ -67,6 +70,26 @@ def test_the_schema_names_every_field(definition: str, kind: Any, derived: set[s
     fields = {field.name for field in dataclasses.fields(kind)} - {"graphs"} | derived
     assert set(part["properties"]) == fields
     assert set(part["required"]) == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "definition", "kind", "extra"),
+    [
+        ("diff", "", ModelDiff, HEAD | {"is_empty", "interface_changed"}),
+        ("diff", "port", Port, set()),
+        ("diff", "node", NodeChange, set()),
+        ("diff", "weight", WeightChange, set()),
+        ("many", "row", Row, set()),
+    ],
+)
+def test_the_other_schemas_name_every_field(
+    name: str, definition: str, kind: Any, extra: set[str]
+) -> None:
+    whole = schema(name)
+    jsonschema.Draft202012Validator.check_schema(whole)
+    part = whole["$defs"][definition] if definition else whole
+    fields = {field.name for field in dataclasses.fields(kind)} | extra
+    assert set(part["properties"]) == set(part["required"]) == fields
 
 
 @pytest.mark.parametrize(
