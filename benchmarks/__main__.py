@@ -35,14 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     result = results.SuiteResult(describe_machine(), tool_versions(), options.seconds, tuple(done))
     options.out.mkdir(parents=True, exist_ok=True)
     results.save(result, options.out / "suite.json")
-    _render(result, options.out)
+    given = sys.argv[1:] if arguments is None else arguments
+    _render(result, options.out, " ".join([COMMAND, *given]))
     for name, timing, ratio in losses(done):
         print(f"slower than {ratio.over}: {name}, batch {timing.batch}", file=sys.stderr)
     return 0
 
 
-def _render(result: results.SuiteResult, folder: Path) -> None:
-    page = render.to_markdown(result, COMMAND, "suite.svg")
+def _render(result: results.SuiteResult, folder: Path, command: str) -> None:
+    page = render.to_markdown(result, command, "suite.svg")
     (folder / "suite.md").write_text(page, encoding="utf-8")
     try:
         render.plot(result, folder / "suite.svg")
