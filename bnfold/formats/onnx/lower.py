@@ -11,7 +11,12 @@ from bnfold.core.diagnostics import Reason
 from bnfold.core.graph import Graph, Op
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Transfer
-from bnfold.formats.onnx import ops_elementwise, ops_linear, ops_move  # noqa: F401 - fill the table
+from bnfold.formats.onnx import (  # noqa: F401 - fill the table
+    ops_elementwise,
+    ops_linear,
+    ops_move,
+    ops_space,
+)
 from bnfold.formats.onnx.rules import NodeView, transfer_of
 from bnfold.formats.onnx.scope import Scope, bodies
 from bnfold.formats.onnx.shapes import shape_of

@@ -19,6 +19,7 @@ from google.protobuf.message import (  # type: ignore[import-untyped]
 from bnfold.core.errors import InputError
 from bnfold.formats.collector import collector_paused
 from bnfold.formats.onnx.check import check_model
+from bnfold.formats.onnx.expansion import refuse_expansion
 from bnfold.formats.onnx.external import external_tensors, locate
 from bnfold.formats.onnx.utf8 import mend_text
 from bnfold.formats.sniff import FileKind, describe
@@ -130,6 +131,10 @@ def _from_proto(proto: onnx.ModelProto, path: Path | None) -> ir.Model:
         model.graph.sort()
         for function in model.functions.values():
             function.sort()
+    functions = model.functions.values()
+    refuse_expansion(
+        [*model.graphs(), *functions, *(g for f in functions for g in f.graph.subgraphs())]
+    )
     return model
 
 

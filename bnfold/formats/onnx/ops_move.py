@@ -48,7 +48,7 @@ def reshape(view: NodeView) -> Transfer:
     if view.op_type == "Flatten":
         axis = view.attr_int("axis", 1)
         axis = axis + len(before) if axis < 0 else axis
-        flat = (_product(before[:axis]), _product(before[axis:]))
+        flat = (size_of(before[:axis]), size_of(before[axis:]))
         return Commute(
             Regroup((Segment(before[:axis], flat[:1]), Segment(before[axis:], flat[1:])))
         )
@@ -73,7 +73,7 @@ def _target(wanted: int, known: Dim, before: Shape, axis: int, zero: bool) -> Di
     return known
 
 
-def _product(dims: Sequence[Dim]) -> Dim:
+def size_of(dims: Sequence[Dim]) -> Dim:
     if len(dims) == 1:
         return dims[0]
     total = 1
@@ -260,7 +260,7 @@ def reduce(view: NodeView) -> Transfer:
     keepdims = bool(view.attr_int("keepdims", 1))
     move = Reduce(tuple(sorted(axis % rank for axis in axes)), rank, keepdims)
     if view.op_type == "ReduceSum":
-        times = _product([(view.shape(0) or ())[axis] for axis in move.axes])
+        times = size_of([(view.shape(0) or ())[axis] for axis in move.axes])
         if isinstance(times, int) and times > 0:
             return Commute(Chain((move, Repeat(times))))
         detail = "how many elements are summed is not known"
@@ -359,46 +359,6 @@ def repeat(view: NodeView) -> Transfer:
     return Commute(Chain(tuple(moves)))
 
 
-@rule("DepthToSpace", "SpaceToDepth")
-def depth(view: NodeView) -> Transfer:
-    """Channels become space, or space channels, as a reshape, a transpose and a reshape."""
-    shape = view.shape(0)
-    block = view.attr_int("blocksize", 1)
-    if shape is None or len(shape) != 4 or not isinstance(shape[1], int):
-        return _UNKNOWN
-    n, c, h, w = shape[0], shape[1], shape[2], shape[3]
-    square = (block, block)
-    if view.op_type == "SpaceToDepth":
-        rows, columns = (d // block if isinstance(d, int) else None for d in (h, w))
-        split = Regroup(
-            (_same(n), _same(c), Segment((h,), (rows, block)), Segment((w,), (columns, block)))
-        )
-        order = Permute((0, 3, 5, 1, 2, 4))
-        merged: tuple[Dim, ...] = (*square, c)
-        total = c * block * block
-    else:
-        inner = c // (block * block)
-        column_row = view.attr_string("mode", "DCR") == "CRD"
-        merged = (inner, *square) if column_row else (*square, inner)
-        split = Regroup((Segment((n,), (n,)), Segment((c,), merged), _same(h), _same(w)))
-        order = Permute((0, 1, 4, 2, 5, 3) if column_row else (0, 3, 4, 1, 5, 2))
-        join = Regroup(
-            (
-                _same(n),
-                _same(inner),
-                Segment((h, block), (_product((h, block)),)),
-                Segment((w, block), (_product((w, block)),)),
-            )
-        )
-        return Commute(Chain((split, order, join)))
-    join = Regroup((_same(n), Segment(merged, (total,)), _same(rows), _same(columns)))
-    return Commute(Chain((split, order, join)))
-
-
-def _same(dim: Dim) -> Segment:
-    return Segment((dim,), (dim,))
-
-
 @rule("Pad")
 def pad(view: NodeView) -> Transfer:
     """A border of a constant, or of the value's own elements."""
@@ -429,56 +389,6 @@ def pad(view: NodeView) -> Transfer:
         return Opaque(Reason.PADDING_SHIFT, "the border's value is computed")
     operand = 2 if view.constants.is_constant(given.name or "") else None
     return Commute(Keep(padded), borders=(Border(float(border.reshape(-1)[0]), operand),))
-
-
-@rule("Resize", "Upsample")
-def resize(view: NodeView) -> Transfer:
-    """Interpolation: weights of each result add up to one, so an affine passes."""
-    before, after = view.shape(0), view.out_shape
-    if before is None:
-        return _UNKNOWN
-    crop = view.attr_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
-    if crop:
-        return Opaque(Reason.PADDING_SHIFT, "crop and resize writes a value outside the crop")
-    return Commute(Keep(_resized(view, before, after)))
-
-
-def _resized(view: NodeView, before: Shape, after: Shape | None) -> tuple[int, ...]:
-    """Axes along which elements are interpolated.
-
-    Scales decide, not sizes: 4 elements scaled by 1.2 are still 4, and yet others.
-    """
-    rank = len(before)
-    axes = view.attr_ints("axes") or tuple(range(rank))
-    by_size = view.opset >= 11 and view.operand(3) is not None
-    if by_size and view.attr_string("keep_aspect_ratio_policy", "stretch") == "stretch":
-        if after is None:
-            return tuple(axis % rank for axis in axes)
-        return tuple(i for i, dim in enumerate(before) if dim is None or after[i] != dim)
-    scales = None if by_size else _resize_scales(view)
-    if scales is None or len(scales) != len(axes):
-        return tuple(axis % rank for axis in axes)
-    return tuple(axis % rank for axis, scale in zip(axes, scales, strict=True) if scale != 1.0)
-
-
-def _resize_scales(view: NodeView) -> tuple[float, ...] | None:
-    if view.has("scales"):
-        return tuple(view.node.attributes["scales"].as_floats())
-    array = view.float64(2 if view.op_type == "Resize" and view.opset >= 11 else 1)
-    return None if array is None else tuple(float(scale) for scale in array.reshape(-1))
-
-
-@rule("GridSample")
-def grid_sample(view: NodeView) -> Transfer:
-    """Interpolation at computed points; outside there are zeros, or the data's own border."""
-    rank = view.rank(0)
-    if rank is None:
-        return _UNKNOWN
-    move = Keep(tuple(range(2, rank)))
-    if view.attr_string("padding_mode", "zeros") == "zeros":
-        detail = "points outside give zero"
-        return Commute(move, shift_blocked=Reason.PADDING_SHIFT, detail=detail)
-    return Commute(move)
 
 
 @rule("Concat")

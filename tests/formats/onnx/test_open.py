@@ -532,6 +532,59 @@ def deep_graph(depth: int) -> bytes:
     return field(7, graph)
 
 
+def whole(name: str, *content: int) -> TensorProto:
+    return nh.from_array(np.array(content[0] if len(content) == 1 else content, np.int64), name)
+
+
+def ranged(stop: int) -> list[onnx.NodeProto]:
+    """A Range up to `stop`, which a Cast reads: shape inference then makes all of it."""
+    return [
+        oh.make_node("Range", ["from", "to", "by"], ["r"], name="range"),
+        oh.make_node("Cast", ["r"], ["y"], to=FLOAT),
+    ]
+
+
+class TestExpansion:
+    BOUNDS = (whole("from", 0), whole("by", 1))
+
+    @pytest.mark.parametrize("stop", [2**25, 2**62])
+    def test_ranges_of_constants(self, stop: int) -> None:
+        proto = model(ranged(stop), [*self.BOUNDS, whole("to", stop)])
+        assert "Range node 'range' makes" in refused(proto)
+
+    def test_ranges_of_products_and_declared_dims(self) -> None:
+        product = oh.make_node("Mul", ["a", "a"], ["to"])
+        proto = model([product, *ranged(0)], [*self.BOUNDS, whole("a", 2**20)])
+        assert "Range node" in refused(proto)
+        dims = [oh.make_node("Shape", ["x"], ["s"]), oh.make_node("Gather", ["s", "one"], ["to"])]
+        weights = [*self.BOUNDS, whole("one", 1)]
+        proto = model([*dims, *ranged(0)], weights, inputs=[value("x", "N", 2**40)])
+        assert "Range node" in refused(proto)
+
+    def test_concatenations_of_concatenations(self) -> None:
+        nodes = [
+            oh.make_node("Concat", [source] * 1000, [made], axis=0, name=made)
+            for source, made in (("k", "a"), ("a", "b"), ("b", "y"))
+        ]
+        assert "Concat node 'y' makes" in refused(model(nodes, [nh.from_array(np.ones(1), "k")]))
+
+    @pytest.mark.parametrize("op", ["ConstantOfShape", "Expand", "Tile"])
+    def test_absurd_shapes(self, op: str) -> None:
+        inputs = ["dims"] if op == "ConstantOfShape" else ["x", "dims"]
+        proto = model([oh.make_node(op, inputs, ["y"])], [whole("dims", 2**20, 2**20)])
+        assert f"{op} node 'y' makes" in refused(proto)
+
+    def test_what_models_have_is_taken(self) -> None:
+        nodes = [
+            *ranged(0),
+            oh.make_node("Expand", ["x", "dims"], ["e"]),
+            oh.make_node("Concat", ["dims", "dims"], ["c"], axis=0),
+            oh.make_node("Div", ["to", "from"], ["never"]),
+        ]
+        weights = [*self.BOUNDS, whole("to", 5000), whole("dims", 64, 512)]
+        assert len(open_onnx(model(nodes, weights)).graph) == 5
+
+
 class TestText:
     def replaced(self, path: Path, proto: onnx.ModelProto, old: bytes) -> Path:
         data = proto.SerializeToString()

@@ -759,6 +759,18 @@ FORWARD: Laws = {
             ir_version=9,
         ),
         case(
+            "not a shift: taps outside read zeros",
+            "h = Add(x, t)  y = DeformConv(h, W, z, b)",
+            "T[1,4,3,3] x, T[1,8,2,2] z",
+            "Add DeformConv",
+            "forward BNF203",
+            W=(3, 4, 2, 2),
+            b=(3,),
+            t=(4, 1, 1),
+            opset=19,
+            ir_version=9,
+        ),
+        case(
             "not into its offsets",
             "h = Mul(z, s)  y = DeformConv(x, W, h, b)",
             "T[1,4,3,3] x, T[1,8,2,2] z",

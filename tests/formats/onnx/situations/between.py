@@ -410,4 +410,20 @@ ROWS: list[Case] = [
         a=Norm(3),
         c=Norm(3),
     ),
+    case(
+        "two affines pass one Pad, from both sides",
+        "h = Conv(x, W, b)  r = LeakyRelu(h)  g = BatchNormalization(r, ga, be, me, va)"
+        "  p = Pad(g, n, v)  m = Mul(p, u)  y = Conv(m, V, b)",
+        "T[2,3,5,5] x",
+        "Conv LeakyRelu Pad Conv",
+        **_CONV,
+        ga=np.full(3, 0.5),
+        be=np.full(3, 0.75),
+        me=np.full(3, -1.25),
+        va=np.full(3, 2.0),
+        n=[0, 0, 1, 1, 0, 0, 1, 1],
+        v=1.5,
+        u=2.0,
+        V=(3, 3, 3, 3),
+    ),
 ]

@@ -125,6 +125,17 @@ ROWS: list[Case] = [
         m=(3,),
         v=Positive((3,)),
     ),
+    case(
+        "BatchNormalization with the default epsilon, which is a float32, and tiny variances",
+        "h = Conv(x, W, b)  y = BatchNormalization(h, g, t, m, v)",
+        "T[2,3,3,3] x",
+        "Conv",
+        **_CONV,
+        g=(3,),
+        t=(3,),
+        m=(3,),
+        v=np.array([1e-6, 2e-6, 5e-7]),
+    ),
     # -- types ----------------------------------------------------------------------------------
     *(
         case(
@@ -421,6 +432,33 @@ ROWS: list[Case] = [
             '<opset_import: ["": 17], domain: "my"> block <axis>(x) => (y) {'
             " s = Constant<value = T[4] {0.5, -3, 1, 2}>()"
             "  h = Concat<axis: int = @axis>(x, x)  y = Mul(h, s) }",
+        ),
+    ),
+    case(
+        "within a local function that is called with a size that its constant widens",
+        "y = my.block(x)  w = my.block(z)",
+        "T[3,2] x, T[3,1] z",
+        "block block Mul Mul",
+        "here BNF108",
+        outputs="T[3,2] y, T[3,2] w",
+        imports={"my": 1},
+        functions=(
+            '<opset_import: ["": 17], domain: "my"> block (x) => (y) {'
+            " s = Constant<value = T[2] {2, 4}>()  r = Constant<value = T[2] {0.5, 0.25}>()"
+            "  h = Mul(x, s)  y = Mul(h, r) }",
+        ),
+    ),
+    case(
+        "within a local function whose shapes rest on an attribute of the caller",
+        "y = my.block<perm = [0, 1]>(x)",
+        "T[2,1] x",
+        "block Transpose Mul Mul",
+        outputs="T[2,2] y",
+        imports={"my": 1},
+        functions=(
+            '<opset_import: ["": 17], domain: "my"> block <perm>(x) => (y) {'
+            " s = Constant<value = T[2] {2, 4}>()  r = Constant<value = T[2] {0.5, 0.25}>()"
+            "  k = Transpose<perm: ints = @perm>(x)  h = Mul(k, s)  y = Mul(h, r) }",
         ),
     ),
     case(
