@@ -136,6 +136,7 @@ def fold(
     inputs: object | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     fold_overridable: bool = False,
     collapse: bool = False,
     verify_options: Mapping[str, Any] | None = None,
@@ -155,6 +156,8 @@ def fold(
             iterable of these (the first is measured with). Generated when None.
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in a Keras file (Lambda layers) to run.
+        converter: what turns Keras into ONNX: "direct" (the model is read as data, without
+            TensorFlow), "tf2onnx", or "auto" (direct where every layer is known).
         fold_overridable: treat initializers that are also inputs of the graph as constants.
         collapse: make one matrix product of two in a row where that is smaller.
         verify_options, benchmark_options: more keyword arguments for `verify` and `benchmark`.
@@ -177,6 +180,7 @@ def fold(
         inputs=inputs,
         custom_objects=custom_objects,
         unsafe_load=unsafe_load,
+        converter=converter,
         fold_overridable=fold_overridable,
         collapse=collapse,
         verify_options=verify_options,
@@ -193,6 +197,7 @@ def inspect(
     opset: int | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     fold_overridable: bool = False,
     collapse: bool = False,
     progress: Progress | None = None,
@@ -207,6 +212,7 @@ def inspect(
         verify=False,
         custom_objects=custom_objects,
         unsafe_load=unsafe_load,
+        converter=converter,
         fold_overridable=fold_overridable,
         collapse=collapse,
         progress=progress,
@@ -220,6 +226,7 @@ def convert(
     opset: int | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
 ) -> ir.Model:
     """Convert a Keras model to ONNX as it is, without folding anything.
 
@@ -230,7 +237,11 @@ def convert(
         MissingExtraError: TensorFlow, Keras or tf2onnx is not installed.
     """
     return open_source(
-        source, opset=opset, custom_objects=custom_objects, unsafe_load=unsafe_load
+        source,
+        opset=opset,
+        custom_objects=custom_objects,
+        unsafe_load=unsafe_load,
+        converter=converter,
     ).model
 
 
@@ -241,6 +252,7 @@ def verify(
     inputs: object | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     **options: Any,
 ) -> Verification:
     """Check whether two models compute the same, whoever made them.
@@ -248,9 +260,10 @@ def verify(
     Args:
         reference, candidate: models as in `fold`, with the same inputs and outputs.
         inputs: arrays to compare on, as in `fold`; generated when None.
-        custom_objects, unsafe_load: as in `fold`.
+        custom_objects, unsafe_load, converter: as in `fold`.
         options: more keyword arguments of `bnfold.verify.compare.verify_models`: `samples`,
-            `seed`, `budget_seconds`, `counterexample`, `mutations`.
+            `seed`, `budget_seconds`, `counterexample`, `mutations`; and `against_keras` (False: a
+            Keras reference is compared as its conversion only, so that TensorFlow is not needed).
 
     Returns:
         The verdict in `passed` and the figures of every check. A failed check raises nothing.
@@ -258,8 +271,7 @@ def verify(
     Raises:
         InputError: one of the two cannot be used.
     """
-    opened = open_source(reference, custom_objects=custom_objects, unsafe_load=unsafe_load)
-    other = open_source(candidate, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    opened, other = _open_pair(reference, candidate, custom_objects, unsafe_load, converter)
     return verify_opened(opened, other, inputs=inputs, **options)
 
 
@@ -270,6 +282,7 @@ def benchmark(
     inputs: object | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     **options: Any,
 ) -> Benchmark:
     """Measure the latency of two models in onnxruntime, in pairs of fresh processes.
@@ -277,7 +290,7 @@ def benchmark(
     Args:
         original, folded: models as in `fold`.
         inputs: arrays to run on, as in `fold`; generated when None.
-        custom_objects, unsafe_load: as in `fold`.
+        custom_objects, unsafe_load, converter: as in `fold`.
         options: more keyword arguments of `bnfold.bench.measure.benchmark_models`: `batches`,
             `threads`, `modes`, `budget_seconds` (seconds).
 
@@ -287,8 +300,7 @@ def benchmark(
     Raises:
         InputError: one of the two cannot be used.
     """
-    baseline = open_source(original, custom_objects=custom_objects, unsafe_load=unsafe_load)
-    other = open_source(folded, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    baseline, other = _open_pair(original, folded, custom_objects, unsafe_load, converter)
     return benchmark_opened(baseline, other, inputs=inputs, **options)
 
 
@@ -301,6 +313,7 @@ def compare(
     inputs: object | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     verify_options: Mapping[str, Any] | None = None,
     benchmark_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -311,8 +324,7 @@ def compare(
     """
     tell = progress or _silent
     tell("reading")
-    opened = open_source(reference, custom_objects=custom_objects, unsafe_load=unsafe_load)
-    other = open_source(candidate, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    opened, other = _open_pair(reference, candidate, custom_objects, unsafe_load, converter)
     if inputs is not None:
         inputs = _feeds(opened, inputs)
     verification = figures = None
@@ -339,20 +351,20 @@ def diff(
     *,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
 ) -> ModelDiff:
     """Say what differs between two models: interface, nodes, weights.
 
     Args:
         before, after: models as in `fold`; those of Keras are compared as ONNX.
-        custom_objects, unsafe_load: as in `fold`.
+        custom_objects, unsafe_load, converter: as in `fold`.
 
     Raises:
         InputError: one of the two cannot be used.
     """
     from bnfold.formats.onnx.diff import diff_models
 
-    one = open_source(before, custom_objects=custom_objects, unsafe_load=unsafe_load)
-    other = open_source(after, custom_objects=custom_objects, unsafe_load=unsafe_load)
+    one, other = _open_pair(before, after, custom_objects, unsafe_load, converter)
     return diff_models(one.model, other.model)
 
 
@@ -365,6 +377,7 @@ def attempt(
     inputs: object | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
     fold_overridable: bool = False,
     collapse: bool = False,
     verify_options: Mapping[str, Any] | None = None,
@@ -380,7 +393,11 @@ def attempt(
     tell = progress or _silent
     tell("reading")
     opened = open_source(
-        source, opset=opset, custom_objects=custom_objects, unsafe_load=unsafe_load
+        source,
+        opset=opset,
+        custom_objects=custom_objects,
+        unsafe_load=unsafe_load,
+        converter=converter,
     )
     if inputs is not None:
         inputs = _feeds(opened, inputs)
@@ -432,7 +449,12 @@ def _lifted(original: ir.Model, plan: OnnxPlan) -> tuple[ir.Model, ir.Model] | N
 
 
 def verify_opened(
-    reference: Opened, candidate: Opened, *, inputs: object | None = None, **options: Any
+    reference: Opened,
+    candidate: Opened,
+    *,
+    inputs: object | None = None,
+    against_keras: bool = True,
+    **options: Any,
 ) -> Verification:
     """`verify` for models that are open already."""
     from bnfold.verify.compare import verify_models
@@ -441,7 +463,7 @@ def verify_opened(
         reference.model,
         candidate.model,
         inputs=inputs,
-        reference=reference.reference,
+        reference=reference.reference if against_keras else None,
         **options,
     )
 
@@ -458,6 +480,22 @@ def benchmark_opened(
         inputs=None if inputs is None else _feeds(original, inputs)[0],
         **options,
     )
+
+
+def _open_pair(
+    one: object,
+    other: object,
+    custom_objects: Mapping[str, object] | None,
+    unsafe_load: bool,
+    converter: str,
+) -> tuple[Opened, Opened]:
+    first, second = (
+        open_source(
+            source, custom_objects=custom_objects, unsafe_load=unsafe_load, converter=converter
+        )
+        for source in (one, other)
+    )
+    return first, second
 
 
 def _feeds(opened: Opened, inputs: object) -> list[dict[str, Any]]:

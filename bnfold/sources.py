@@ -1,6 +1,6 @@
 """Opens whatever a caller gives as a model: one way in for every command and function.
 
-Neither TensorFlow nor Keras is imported unless the source is a Keras model.
+Neither TensorFlow nor Keras is imported unless a Keras model cannot be read as data.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from bnfold.core.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
-
-    from bnfold.convert.types import ConvertedModel
 
 DEFAULT_OPSET = 17
 """Opset of the ONNX that is made from a Keras model when none is asked for."""
@@ -57,6 +55,7 @@ def open_source(
     opset: int | None = None,
     custom_objects: Mapping[str, object] | None = None,
     unsafe_load: bool = False,
+    converter: str = "auto",
 ) -> Opened:
     """Open a model.
 
@@ -66,6 +65,8 @@ def open_source(
         opset: opset of the ONNX; None: 17 for a Keras source, the model's own for ONNX.
         custom_objects: custom Keras classes and functions by name.
         unsafe_load: allow code in the file (Lambda layers) to run.
+        converter: what turns Keras into ONNX: "direct", "tf2onnx", or "auto" (direct where every
+            layer is known).
 
     Raises:
         InputError: the source is no model that can be used.
@@ -75,6 +76,7 @@ def open_source(
         "opset": DEFAULT_OPSET if opset is None else opset,
         "custom_objects": custom_objects,
         "unsafe_load": unsafe_load,
+        "converter": converter,
     }
     if isinstance(source, str | os.PathLike):
         return _open_path(Path(source), opset, options)
@@ -132,9 +134,9 @@ def _from_keras(
     options: dict[str, Any],
     notes: tuple[str, ...] = (),
 ) -> Opened:
-    from bnfold.convert.tf2onnx_road import convert_keras
+    from bnfold.convert.roads import convert_by
 
-    converted: ConvertedModel = convert_keras(source, **options)
+    converted = convert_by(source, **options)
     return Opened(
         model=converted.model,
         name=name,

@@ -100,6 +100,8 @@ class Worker:
         line = self._line(self._timeout)
         if line:
             answer: dict[str, Any] = json.loads(line)
+            if answer["wrong"].startswith("memory"):
+                self.stop()  # a peak never falls: the next file deserves a fresh process
             return answer
         code = process.poll()
         self.stop()

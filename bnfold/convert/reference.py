@@ -26,3 +26,23 @@ def keras_reference(signature: Signature) -> Reference:
             return [np.asarray(result) for result in signature.call(tensors)]
 
     return reference
+
+
+def runs_on_tensorflow(model: Any) -> bool:
+    """Whether a live model's Keras has TensorFlow as its backend."""
+    if not any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__):
+        return True  # of Keras 2
+    import keras
+
+    return bool(keras.backend.backend() == "tensorflow")
+
+
+def backend_reference(model: Any) -> Reference:
+    """A function that calls a live model of Keras 3 on whatever backend it has."""
+    import keras
+
+    def reference(arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.generic]]:
+        results = model(arrays[0] if len(arrays) == 1 else list(arrays), training=False)
+        return [keras.ops.convert_to_numpy(one) for one in keras.tree.flatten(results)]
+
+    return reference

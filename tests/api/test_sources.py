@@ -95,11 +95,18 @@ def test_what_the_converter_says_comes_through(
 
     monkeypatch.setattr(tf2onnx_road, "convert_keras", convert)
     objects = {"Mine": int}
-    opened = open_source(fake_model("keras"), custom_objects=objects, unsafe_load=True)
+    opened = open_source(
+        fake_model("keras"), custom_objects=objects, unsafe_load=True, converter="tf2onnx"
+    )
     assert seen == {"opset": 17, "custom_objects": objects, "unsafe_load": True}
     assert (opened.name, opened.format) == ("MyNet", "Keras, in memory")
     assert (dict(opened.labels), opened.converter) == ({"bn": "layer"}, "tf2onnx")
     assert opened.reference is list
     assert opened.notes == ("mind the gap",)
-    open_source(fake_model("tf_keras"), opset=13)
+    opened = open_source(fake_model("tf_keras"), opset=13)
     assert seen["opset"] == 13
+    assert opened.notes == (
+        "mind the gap",
+        "converted by tf2onnx, not directly: Model 'model' (MyNet) is a class of its own, with code "
+        "of its own",
+    )

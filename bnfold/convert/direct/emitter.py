@@ -79,15 +79,14 @@ class Emitter:
             outputs: dtype and shape of each; None for one that is not wanted.
             label: path of the layer, "encoder/bn_1"; it becomes part of the name.
             name: what follows in the name; the op's by default.
-            attributes: plain values; None values are left out.
+            attributes: plain values, floats in float32 as a file holds them; None values are left
+                out.
         """
         if "bfloat16" in [made[0] for made in outputs if made is not None]:
             self._check_bfloat16(op, label)
         full = self.unique(f"{label}/{name or op}" if label else name or op)
         attrs = [
-            ir.convenience.convert_attribute(
-                key, list(value) if isinstance(value, tuple) else value
-            )
+            ir.convenience.convert_attribute(key, _storable(value))
             for key, value in (attributes or {}).items()
             if value is not None
         ]
@@ -161,3 +160,11 @@ def onnx_type(dtype: str) -> ir.DataType:
     if dtype == "string":
         return ir.DataType.STRING
     return ir.DataType.from_numpy(float_dtype(dtype))
+
+
+def _storable(value: Attribute) -> Any:
+    if isinstance(value, float):
+        return float(np.float32(value))
+    if isinstance(value, tuple):
+        return [_storable(one) for one in value]
+    return value

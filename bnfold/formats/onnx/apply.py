@@ -16,6 +16,7 @@ from bnfold.core.graph import Use
 from bnfold.core.plan import Plan
 from bnfold.core.state import Standing
 from bnfold.core.transfer import Form
+from bnfold.formats.onnx.attributes import float_attribute
 from bnfold.formats.onnx.collapse import collapse_products
 from bnfold.formats.onnx.edited import Edited
 from bnfold.formats.onnx.names import name_values
@@ -207,8 +208,7 @@ class _Editor:
         values = [node.inputs[i] for i in range(1, 5)]
         arrays = [self.scope.constants.value(v.name or "") for v in values if v is not None]
         gamma, beta, mean, variance = (a for a in arrays if a is not None)
-        given = node.attributes.get("epsilon")
-        epsilon = EPSILON if given is None else given.as_float()
+        epsilon = float_attribute(node, "epsilon", EPSILON)
         scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
         shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
         wanted = (scale * np.sqrt(variance + epsilon), shift + mean * scale)
@@ -390,8 +390,7 @@ def _is_defined(value: ir.Value) -> bool:
 
 def _is_ignored(node: ir.Node, operand: int) -> bool:
     """Whether the op multiplies the operand by zero: a Gemm with beta = 0 has no bias."""
-    beta = node.attributes.get("beta")
-    return operand == 2 and node.op_type == "Gemm" and beta is not None and beta.as_float() == 0.0
+    return operand == 2 and node.op_type == "Gemm" and float_attribute(node, "beta", 1.0) == 0.0
 
 
 def _take_bias(node: ir.Node) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bnfold.core.affine import Array
+from bnfold.formats.onnx.attributes import float_attribute
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.scope import Scope, scopes
 
@@ -63,14 +64,14 @@ def _product(scope: Scope, node: ir.Node) -> _Product | None:
         return None
     if "transB" in attributes and attributes["transB"].as_int():
         kernel = kernel.T
-    kernel = kernel * (attributes["alpha"].as_float() if "alpha" in attributes else 1.0)
+    kernel = kernel * float_attribute(node, "alpha", 1.0)
     given = node.inputs[2] if len(node.inputs) > 2 else None
     bias = None
     if given is not None:
         value = scope.constants.value(given.name or "")
         if value is None or (value.ndim == 2 and value.shape[0] != 1):
             return None
-        beta = attributes["beta"].as_float() if "beta" in attributes else 1.0
+        beta = float_attribute(node, "beta", 1.0)
         bias = np.broadcast_to(beta * value.reshape(-1), (kernel.shape[1],))
     return _Product(node, data, kernel, bias, dtype)
 

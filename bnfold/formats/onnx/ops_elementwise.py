@@ -193,8 +193,7 @@ def scaler(view: NodeView) -> Transfer:
     if not (view.has("scale") and view.has("offset")):
         return Opaque(detail="a Scaler without scale or offset", candidate=True)
     scale, offset = (
-        np.asarray(view.node.attributes[name].as_floats(), dtype=np.float64)
-        for name in ("scale", "offset")
+        np.asarray(view.attr_floats(name), dtype=np.float64) for name in ("scale", "offset")
     )
     return Source(Affine.of(scale, -offset * scale, rank), Form.FIXED)
 

@@ -90,8 +90,9 @@ def _resized(view: NodeView, before: Shape, after: Shape | None) -> tuple[int, .
 
 
 def _resize_scales(view: NodeView) -> tuple[float, ...] | None:
-    if view.has("scales"):
-        return tuple(view.node.attributes["scales"].as_floats())
+    given = view.attr_floats("scales")
+    if given is not None:
+        return given
     array = view.float64(2 if view.op_type == "Resize" and view.opset >= 11 else 1)
     return None if array is None else tuple(float(scale) for scale in array.reshape(-1))
 

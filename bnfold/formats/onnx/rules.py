@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bnfold.core.affine import Array
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Transfer
+from bnfold.formats.onnx.attributes import float_attribute, floats_attribute
 from bnfold.formats.onnx.constants import OnnxConstants, is_float
 from bnfold.formats.onnx.shapes import shape_of
 
@@ -43,8 +44,12 @@ class NodeView:
         return tuple(self.node.attributes[name].as_ints()) if self.has(name) else None
 
     def attr_float(self, name: str, default: float) -> float:
-        """A float attribute."""
-        return self.node.attributes[name].as_float() if self.has(name) else default
+        """A float attribute, as the file format holds it."""
+        return float_attribute(self.node, name, default)
+
+    def attr_floats(self, name: str) -> tuple[float, ...] | None:
+        """A list of floats, as the file format holds them; None where absent."""
+        return floats_attribute(self.node, name)
 
     def attr_string(self, name: str, default: str) -> str:
         """A string attribute."""

@@ -1,0 +1,22 @@
+"""Float attributes as the file format holds them.
+
+A model in memory may carry `epsilon=0.001` as a Python float, but ONNX stores attributes in
+float32, and that number is what a runtime computes with.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+
+def float_attribute(node: ir.Node, name: str, default: float) -> float:
+    """A float attribute, rounded to float32; ``default`` as it is where it is absent."""
+    given = node.attributes.get(name)
+    return default if given is None else float(np.float32(given.as_float()))
+
+
+def floats_attribute(node: ir.Node, name: str) -> tuple[float, ...] | None:
+    """A list of floats, each rounded to float32; None where it is absent."""
+    given = node.attributes.get(name)
+    return None if given is None else tuple(float(np.float32(one)) for one in given.as_floats())
