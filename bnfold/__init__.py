@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bnfold import passes, testing
-    from bnfold.api import FoldResult, benchmark, convert, diff, fold, inspect, verify
+    from bnfold.api import benchmark, convert, diff, fold, inspect, verify
     from bnfold.bench.types import Benchmark
     from bnfold.convert.types import ConvertedModel
     from bnfold.core.diagnostics import Fold, Kept, Reason, Refusal
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bnfold.many import fold_many
     from bnfold.passes import FoldBatchNorm
     from bnfold.report.model import Report
+    from bnfold.result import FoldResult
     from bnfold.verify.types import Verification
 
 _HOMES = {
@@ -36,7 +37,7 @@ _HOMES = {
     "ConvertedModel": "bnfold.convert.types",
     "Fold": "bnfold.core.diagnostics",
     "FoldBatchNorm": "bnfold.passes",
-    "FoldResult": "bnfold.api",
+    "FoldResult": "bnfold.result",
     "InputError": "bnfold.core.errors",
     "Kept": "bnfold.core.diagnostics",
     "MissingExtraError": "bnfold.core.errors",

@@ -48,8 +48,8 @@ def fold_many(
 
     Args:
         sources: paths of models.
-        folder: where the results go, under the sources' names with the suffix .onnx; it is made
-            if it is not there.
+        folder: where the results go, under the sources' names with the suffix .onnx (with
+            ``to="keras"`` their own); it is made if it is not there.
         executor: any `concurrent.futures.Executor`, such as a distributed engine's; its workers
             must see the same files. A pool of processes on this machine by default.
         jobs: size of that pool; one per core by default.
@@ -103,7 +103,8 @@ def _jobs(
         raise InputError("no models were given; name at least one file")
     taken: dict[Path, Path] = {}
     for source in sources:
-        output = folder / f"{source.name if source.is_dir() else source.stem}.onnx"
+        suffix = source.suffix if options.get("to") == "keras" else ".onnx"
+        output = folder / f"{source.name if source.is_dir() else source.stem}{suffix}"
         if output in taken:
             raise InputError(
                 f"{taken[output]} and {source} would both be written to {output}; "
@@ -175,7 +176,8 @@ def _fold(job: _Job, started: float) -> Row:
         None if verification is None else verification.passed,
         time.perf_counter() - started,
     )
-    beside = {str(path): _digest(path) for path in _external_files(result.original)}
+    models = () if result.pair is None else (result.original,)
+    beside = {str(path): _digest(path) for one in models for path in _external_files(one)}
     entry = {"key": key, "beside": beside, "written": _digest(output), "row": asdict(row)}
     _note(journal, entry)
     return row

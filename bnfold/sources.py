@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
+ONNX = "ONNX"
 DEFAULT_OPSET = 17
 """Opset of the ONNX that is made from a Keras model when none is asked for."""
 
@@ -25,28 +26,37 @@ _KERAS_MODEL = ("Model", frozenset({"keras", "tf_keras", "tensorflow"}))
 _ONNX_MODELS = (("ModelProto", frozenset({"onnx"})), ("Model", frozenset({"onnx_ir"})))
 
 
-@dataclass(frozen=True)
-class Opened:
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a model came from.
+
+    Attributes:
+        name: file name, or what kind of object it was.
+        format: for people: "ONNX", "Keras 3, HDF5", ...
+        converter: what turned Keras into ONNX, "direct" or "tf2onnx"; "" where nothing did.
+        notes: lines that a reader should know.
+    """
+
+    name: str
+    format: str
+    converter: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Origin):
     """A model, however it came, seen as ONNX.
 
     Attributes:
         model: the ONNX model; for a Keras source the conversion of it.
-        name: file name, or what kind of object it was.
-        format: for people: "ONNX", "Keras 3, HDF5", ...
         labels: op name to Keras layer name; empty for an ONNX source.
         reference: runs the source itself on input arrays in the order of its inputs and gives
             the outputs in their order; None where the source is the ONNX model itself.
-        converter: what turned Keras into ONNX; "" for an ONNX source.
-        notes: lines that a reader should know.
     """
 
     model: ir.Model
-    name: str
-    format: str
     labels: Mapping[str, str] = field(default_factory=dict)
     reference: Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]] | None = None
-    converter: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def open_source(
@@ -78,13 +88,28 @@ def open_source(
         "unsafe_load": unsafe_load,
         "converter": converter,
     }
+    origin = origin_of(source)
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source), opset, options)
+        source = Path(source)
+        is_keras = origin.format != ONNX
+    else:
+        is_keras = is_keras_model(source)
+    return _from_keras(source, origin, options) if is_keras else _from_onnx(source, origin, opset)
+
+
+def origin_of(source: object) -> Origin:
+    """What a source is, told by its bytes or its class; nothing of it is converted.
+
+    Raises:
+        InputError: the source is no model that can be used.
+    """
+    if isinstance(source, str | os.PathLike):
+        return _origin_of_file(Path(source))
     if is_keras_model(source):
-        return _from_keras(source, type(source).__name__, "Keras, in memory", options)
+        return Origin(name=type(source).__name__, format="Keras, in memory")
     if any(_is_a(source, *kind) for kind in _ONNX_MODELS):
         name = getattr(getattr(source, "graph", None), "name", None) or type(source).__name__
-        return _from_onnx(source, name, "ONNX, in memory", opset)
+        return Origin(name=name, format="ONNX, in memory")
     raise InputError(
         f"cannot use a {type(source).__name__} as a model: give a path, a keras.Model, "
         f"an onnx.ModelProto or an onnx_ir.Model."
@@ -96,22 +121,21 @@ def is_keras_model(source: object) -> bool:
     return _is_a(source, *_KERAS_MODEL)
 
 
-def _open_path(path: Path, opset: int | None, options: dict[str, Any]) -> Opened:
+def _origin_of_file(path: Path) -> Origin:
     from bnfold.formats.sniff import FileKind, describe
 
     details = describe(path)
     notes = (details.suffix_note,) if details.suffix_note else ()
     if details.kind is FileKind.ONNX:
-        return _from_onnx(path, path.name, "ONNX", opset, notes)
+        return Origin(name=path.name, format=ONNX, notes=notes)
     version = f"Keras {details.keras_major or ''}".rstrip()
     form = {FileKind.KERAS_HDF5: ", HDF5", FileKind.KERAS_ZIP: ", .keras"}
-    format_name = version + form.get(details.kind, " SavedModel")
-    return _from_keras(path, path.name, format_name, options, notes)
+    return Origin(
+        name=path.name, format=version + form.get(details.kind, " SavedModel"), notes=notes
+    )
 
 
-def _from_onnx(
-    source: object, name: str, format_name: str, opset: int | None, notes: tuple[str, ...] = ()
-) -> Opened:
+def _from_onnx(source: object, origin: Origin, opset: int | None) -> Opened:
     from bnfold.formats.onnx.open import open_onnx
 
     model = open_onnx(source)  # type: ignore[arg-type]
@@ -124,27 +148,21 @@ def _from_onnx(
         changed = raised(proto, opset)
         if changed is not proto:
             model = ir.from_proto(changed)
-    return Opened(model, name, format_name, notes=notes)
+    return Opened(model=model, name=origin.name, format=origin.format, notes=origin.notes)
 
 
-def _from_keras(
-    source: object,
-    name: str,
-    format_name: str,
-    options: dict[str, Any],
-    notes: tuple[str, ...] = (),
-) -> Opened:
+def _from_keras(source: object, origin: Origin, options: dict[str, Any]) -> Opened:
     from bnfold.convert.roads import convert_by
 
     converted = convert_by(source, **options)
     return Opened(
         model=converted.model,
-        name=name,
-        format=format_name,
+        name=origin.name,
+        format=origin.format,
         labels=converted.labels,
         reference=converted.reference,
         converter=converted.converter,
-        notes=(*notes, *converted.notes),
+        notes=(*origin.notes, *converted.notes),
     )
 
 

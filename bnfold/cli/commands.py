@@ -13,11 +13,13 @@ from bnfold.cli.group import DefaultGroup
 from bnfold.cli.lookups import diff_command, explain_command
 from bnfold.cli.output import Output, logging_to_stderr
 from bnfold.cli.several import fold_several, names_a_folder
+from bnfold.cli.target import choose_target
 
 _EXAMPLES = """\b
 Examples:
   bnfold model.h5 -o model.onnx
   bnfold model.onnx -o folded.onnx --report report.md
+  bnfold model.keras -o folded.keras
   bnfold inspect model.keras
   bnfold verify model.h5 folded.onnx
   bnfold explain BNF203
@@ -65,7 +67,7 @@ def cli() -> None:
     """Fold BatchNormalization and other per-channel affines of a Keras or ONNX model.
 
     Every affine goes exactly into a neighbouring kernel and bias, or the report says why it
-    stays. The result is verified against the original, measured, and written as ONNX.
+    stays. The result is verified against the original, measured, and written as ONNX or Keras.
     """
 
 
@@ -75,8 +77,8 @@ def cli() -> None:
     "-o",
     "--output",
     type=click.Path(),
-    help="ONNX file to write, or the folder for several models. Default: MODEL.folded.onnx beside "
-    "the input.",
+    help="File to write, .onnx or (from Keras) .keras or .h5, or the folder for several models. "
+    "Default: MODEL.folded.onnx beside the input.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
@@ -88,6 +90,7 @@ def cli() -> None:
     type=click.IntRange(min=1),
     help="Processes for several models (default: one per core).",
 )
+@opt.form_option
 @opt.folding_options
 @opt.gate_options
 @opt.loading_options
@@ -101,22 +104,24 @@ def fold_command(
     force: bool,
     no_verify: bool,
     no_bench: bool,
+    to: str | None,
     jobs: int | None,
     inputs: Path | None,
     **rest: Any,
 ) -> int:
-    """Fold MODEL (.h5, .keras or .onnx), verify, measure, write ONNX and report.
+    """Fold MODEL (.h5, .keras or .onnx), verify, measure, write the result and report.
+
+    The result is ONNX, or from a Keras model Keras again where -o ends in .keras or .h5.
 
     Several models are folded side by side into the folder that -o names, without measuring
     latency; a run that was interrupted goes on where it was.
     """
     out = _output(rest, force=force)
     if len(models) > 1 or jobs is not None or names_a_folder(output):
-        given = {"verify": not no_verify, "inputs": inputs, **rest}
+        given = {"verify": not no_verify, "inputs": inputs, "to": to, **rest}
         return fold_several(models, output, jobs, out, given)
     model = models[0]
-    target = Path(output) if output else default_output(model)
-    check_onnx_target(target, force=force)
+    target, form = choose_target(model, output, to, force=force)
     out.check((model, target))
 
     from bnfold import api
@@ -126,6 +131,7 @@ def fold_command(
     with out.progress() as progress:
         result = api.attempt(
             model,
+            to=form,
             verify=not no_verify,
             benchmark=not no_bench or gates.needs_benchmark,
             inputs=inputs,
@@ -154,10 +160,11 @@ def fold_command(
 
 @cli.command("inspect")
 @click.argument("model", type=_MODEL)
+@opt.form_option
 @opt.folding_options
 @opt.loading_options
 @opt.output_options
-def inspect_command(model: Path, **rest: Any) -> int:
+def inspect_command(model: Path, to: str | None, **rest: Any) -> int:
     """Say what folding MODEL would do and why; write nothing."""
     out = _output(rest)
     out.check((model,))
@@ -165,7 +172,13 @@ def inspect_command(model: Path, **rest: Any) -> int:
     from bnfold import api
 
     with out.progress() as progress:
-        report = api.inspect(model, progress=progress, **opt.loading(rest), **opt.folding(rest))
+        report = api.inspect(
+            model,
+            to=to or "onnx",
+            progress=progress,
+            **opt.loading(rest),
+            **opt.folding(rest),
+        )
     out.show(report)
     return 0
 
@@ -228,27 +241,6 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
 
 cli.add_command(diff_command)
 cli.add_command(explain_command)
-
-
-def default_output(model: Path) -> Path:
-    """Where the result goes when no -o is given: ``model.h5`` becomes ``model.folded.onnx``."""
-    name = model.name or model.resolve().name
-    stem = Path(name).stem if not model.is_dir() else name
-    return model.parent / f"{stem}.folded.onnx"
-
-
-def check_onnx_target(target: Path, *, force: bool) -> None:
-    """Refuse a target that cannot be written, before any work is done.
-
-    Raises:
-        OutputError: another suffix than .onnx, a missing folder, or a file without --force.
-    """
-    from bnfold.core.errors import OutputError
-    from bnfold.formats.atomic import check_target
-
-    if target.suffix.lower() != ".onnx":
-        raise OutputError(f"{target}: bnfold writes ONNX; give a name that ends in .onnx.")
-    check_target(target, force=force)
 
 
 def _output(rest: dict[str, Any], *, force: bool = False) -> Output:

@@ -39,6 +39,12 @@ output_options = _all(
 
 loading_options = _all(
     click.option(
+        "--converter",
+        type=click.Choice(["auto", "direct", "tf2onnx"]),
+        help="How Keras becomes ONNX: read as data, without TensorFlow (direct), or traced "
+        "(tf2onnx). Default: direct where every layer is known.",
+    ),
+    click.option(
         "--unsafe-load", is_flag=True, help="Allow code in a Keras file (Lambda layers) to run."
     ),
     click.option(
@@ -46,6 +52,14 @@ loading_options = _all(
         metavar="FILE.py",
         type=click.Path(path_type=Path),
         help="Python file with the custom Keras classes and functions; it is run.",
+    ),
+)
+
+form_option = _all(
+    click.option(
+        "--to",
+        type=click.Choice(["onnx", "keras"]),
+        help="What to make. Default: what the suffix of -o says, else ONNX.",
     ),
 )
 
@@ -138,7 +152,7 @@ bench_options = _all(
 
 
 # Option of the command line: keyword of the API.
-_LOADING = {"unsafe_load": "unsafe_load"}
+_LOADING = {"unsafe_load": "unsafe_load", "converter": "converter"}
 _FOLDING = {name: name for name in ("opset", "fold_overridable", "collapse")}
 _GATES = ("max_remaining", "require_speedup", "max_size_growth")
 _VERIFY = {

@@ -54,7 +54,11 @@ def fold_several(
         if given_here:
             raise click.UsageError(f"{what} one model, written to a file that -o names.")
     opt.measuring(values)
-    options = {"verify": values.pop("verify"), "unsafe_load": values.pop("unsafe_load")}
+    options = {
+        name: value
+        for name in ("verify", "unsafe_load", "converter", "to")
+        if (value := values.pop(name)) is not None
+    }
     checks = opt.verifying(values)
     if checks:
         options["verify_options"] = checks

@@ -72,7 +72,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
         yield "affines folded", f"{done} of {len(report.affines)}"
     before, after = report.original, report.folded
     if before is not None and after is not None:
-        yield "nodes", f"{before.nodes} → {after.nodes}"
+        yield before.unit, f"{before.nodes} → {after.nodes}"
         yield "size", f"{wording.size(before.bytes)} → {wording.size(after.bytes)}"
     if report.verification is not None:
         yield "verification", "passed" if report.verification.passed else "FAILED"

@@ -99,7 +99,7 @@ def _models(report: Report) -> Iterator[str]:
         ("", "before", "after"),
         (
             ("size", wording.size(original.bytes), wording.size(folded.bytes)),
-            ("nodes", str(original.nodes), str(folded.nodes)),
+            (original.unit, str(original.nodes), str(folded.nodes)),
         ),
     )
 

@@ -37,9 +37,10 @@ class ModelFacts:
         name: file name, or what kind of object it was.
         format: "ONNX", "Keras 3 HDF5", ...
         nodes: number of ops, bodies of If, Loop and Scan included.
-        bytes: size of the ONNX model in bytes, weights included.
+        bytes: size of the ONNX model in bytes, weights included; of a Keras model its weights'.
         opset: version of the default ONNX domain; None where it has none.
         op_counts: op type to number of ops.
+        unit: what `nodes` and `op_counts` count: "nodes", or "layers" of a Keras model.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelFacts:
     bytes: int
     opset: int | None
     op_counts: dict[str, int] = field(default_factory=dict)
+    unit: str = "nodes"
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,7 @@ def _head(report: Report) -> Iterator[_Line]:
     subject = wording.model_line(original) if original else ""
     if report.kind in (ReportKind.VERIFY, ReportKind.BENCH) and folded:
         subject += f" against {wording.model_line(folded)}"
-    via = f", converted by {report.converter}" if report.converter else ""
-    yield _Line(f"bnfold {report.version}: {subject}{via}", "bold", hang=2)
+    yield _Line(f"bnfold {report.version}: {subject}{wording.via(report)}", "bold", hang=2)
 
 
 def _affines(report: Report, verbose: bool) -> Iterator[_Line]:
@@ -160,7 +159,8 @@ def _sizes(report: Report) -> Iterator[_Line]:
     change = wording.change(original.bytes, folded.bytes)
     text = f"{wording.size(original.bytes)} -> {wording.size(folded.bytes)}"
     yield _Line(f"Size   {text}{f' ({change})' if change else ''}")
-    yield _Line(f"Nodes  {original.nodes} -> {folded.nodes}")
+    unit = original.unit.capitalize()
+    yield _Line(f"{unit:6} {original.nodes} -> {folded.nodes}")
 
 
 def _foot(report: Report, verbose: bool) -> Iterator[_Line]:

@@ -210,6 +210,12 @@ def times(comparison: Comparison) -> str:
     return f"{seconds(before)} -> {seconds(after)}"
 
 
+def via(report: Report) -> str:
+    """How a Keras model became ONNX: ``, converted by tf2onnx``; "" where it did not."""
+    ways = {"direct": ", read as data", "tf2onnx": ", converted by tf2onnx"}
+    return ways.get(report.converter, "")
+
+
 def model_line(facts: ModelFacts) -> str:
     """``model.h5 (Keras 3 HDF5)``."""
     return f"{facts.name} ({facts.format})" if facts.format else facts.name

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import bnfold
-from bnfold import api
+from bnfold import api, folding
 from bnfold.core.diagnostics import Reason
 from bnfold.core.errors import InputError, OutputError, VerificationError
 from bnfold.report.model import Outcome, ReportKind
@@ -34,7 +34,7 @@ def run_onnx(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> list[np.nda
 
 
 def with_verdict(monkeypatch: pytest.MonkeyPatch, verification: object) -> None:
-    monkeypatch.setattr(api, "verify_opened", lambda *_, **__: verification)
+    monkeypatch.setattr(folding, "verify_opened", lambda *_, **__: verification)
 
 
 @pytest.mark.parametrize("kind", ["path", "proto", "ir"])
@@ -136,7 +136,7 @@ def test_a_failed_verification_is_not_followed_by_a_benchmark(
         raise AssertionError("measured a wrong model")
 
     with_verdict(monkeypatch, samples.FAILING)
-    monkeypatch.setattr(api, "benchmark_opened", measured)
+    monkeypatch.setattr(folding, "benchmark_opened", measured)
     assert api.attempt(dense_bn(rng), benchmark=True).benchmark is None
 
 
@@ -196,7 +196,7 @@ def test_repr_is_one_readable_line(rng: np.random.Generator) -> None:
 def test_progress_is_told_in_order(
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    monkeypatch.setattr(api, "benchmark_opened", lambda *_, **__: samples.BENCHMARK)
+    monkeypatch.setattr(folding, "benchmark_opened", lambda *_, **__: samples.BENCHMARK)
     heard: list[str] = []
     result = bnfold.fold(dense_bn(rng), benchmark=True, progress=heard.append)
     assert heard == ["reading", "folding", "verifying", "measuring"]

@@ -107,6 +107,6 @@ def test_what_the_converter_says_comes_through(
     assert seen["opset"] == 13
     assert opened.notes == (
         "mind the gap",
-        "converted by tf2onnx, not directly: Model 'model' (MyNet) is a class of its own, with code "
-        "of its own",
+        "converted by tf2onnx, not directly: Model 'model' (MyNet) is a class of its own, with "
+        "code of its own",
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnfold import api
+from bnfold import api, folding
 from bnfold.cli import options
-from bnfold.cli.commands import default_output
+from bnfold.cli.target import default_output
 from tests.cli.conftest import Bnfold
 from tests.cli.test_usage import one_line
 
@@ -21,6 +21,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*_: object, **__: object) -> None:
         raise AssertionError("work began")
 
+    monkeypatch.setattr(folding, "open_source", opened)
     monkeypatch.setattr(api, "open_source", opened)
 
 
@@ -34,7 +35,9 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     [
         (["-o", "{}/taken.onnx"], "exists"),
         (["-o", "{}/missing/out.onnx"], "no folder"),
-        (["-o", "{}/out.h5"], "ends in .onnx"),
+        (["-o", "{}/out.h5"], "no Keras file"),
+        (["-o", "{}/out.tflite"], "ends in .onnx"),
+        (["-o", "{}/out.onnx", "--to", "keras"], "--to keras"),
         (["-o", "{}"], "replaced by its result"),
         (["-o", "{}/foldable.onnx"], "exists"),
         (["-o", "{}/out.onnx", "--report", "{}/report.pdf"], "unknown kind of report"),

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold import api
+from bnfold import folding
 from bnfold.report.jsonform import schema
 from tests.cli.conftest import Bnfold
 from tests.cli.test_files import snapshot
@@ -22,7 +22,7 @@ from tests.report import samples
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every verification fail."""
-    monkeypatch.setattr(api, "verify_opened", lambda *_, **__: samples.FAILING)
+    monkeypatch.setattr(folding, "verify_opened", lambda *_, **__: samples.FAILING)
 
 
 def test_a_fold_prints_the_report_and_writes_the_model(

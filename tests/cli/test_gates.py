@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bnfold import api
+from bnfold import folding
 from tests.cli.conftest import Bnfold
 from tests.cli.test_files import snapshot
 from tests.report import samples
@@ -49,7 +49,7 @@ def test_require_speedup_counts_what_the_interval_shows(
     wanted: str,
     code: int,
 ) -> None:
-    monkeypatch.setattr(api, "benchmark_opened", lambda *_, **__: samples.BENCHMARK)
+    monkeypatch.setattr(folding, "benchmark_opened", lambda *_, **__: samples.BENCHMARK)
     out = tmp_path / "o.onnx"
     # Latency is measured for the gate even where --no-bench was given.
     done = bnfold(foldable, "-o", out, "--no-bench", "--no-verify", "--require-speedup", wanted)

@@ -12,7 +12,7 @@ from bnfold.convert.direct.ops import cast, elementwise, reduce, scalar, scale_s
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Form, Shape, Tensor, permuted, plain, size
 from bnfold.formats.keras.geometry import axes_of
-from bnfold.formats.keras.graph import AnyArray
+from bnfold.formats.keras.graph import AnyArray, epsilon_of
 
 _SMALL = ("float16", "bfloat16")
 
@@ -42,7 +42,7 @@ def batch_norm(site: Site) -> Tensor:
     variance = site.weight("moving_variance", shape, own)
     gamma = site.weight("gamma", shape, own) if config.get("scale", True) else None
     beta = site.weight("beta", shape, own) if config.get("center", True) else None
-    epsilon = float(config.get("epsilon", 1e-3))
+    epsilon = epsilon_of(config, x.dtype)
     form = x.form
     if len(axes) == 1 and x.rank > 1 and form.axis(axes[0]) == 1:
         return _norm_op(site, x, form, (gamma, beta, mean, variance), epsilon)

@@ -239,3 +239,13 @@ def float_dtype(name: str) -> np.dtype[Any]:
 
         found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return found
+
+
+def epsilon_of(config: Frozen, compute: str) -> float:
+    """The epsilon of a BatchNormalization as its arithmetic has it.
+
+    Keras normalizes in float32, so epsilon is rounded to that, unless the layer computes in
+    float64.
+    """
+    stated = float(config.get("epsilon", 1e-3))
+    return stated if compute == "float64" else float(np.float32(stated))

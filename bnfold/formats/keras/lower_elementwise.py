@@ -24,6 +24,7 @@ from bnfold.core.transfer import (
     Transfer,
 )
 from bnfold.formats.keras.geometry import axes_of
+from bnfold.formats.keras.graph import epsilon_of
 from bnfold.formats.keras.lower_view import Held, Holder, Value, View
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -58,7 +59,7 @@ def batch_norm(view: View) -> Value:
         return _no_affine(view, Reason.UNREADABLE_CONSTANT, "its statistics are missing")
     gamma = np.ones_like(mean) if arrays["gamma"] is None else arrays["gamma"]
     beta = np.zeros_like(mean) if arrays["beta"] is None else arrays["beta"]
-    epsilon = float(config.get("epsilon", 1e-3))
+    epsilon = epsilon_of(config, view.layer.policy.compute)
     spread = variance + epsilon
     bad = np.flatnonzero(~(spread.reshape(-1) > 0))
     if bad.size:

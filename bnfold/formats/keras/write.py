@@ -102,6 +102,7 @@ def _write_archive(
         file.seek(0)
         for info in old.infolist():
             target = zipfile.ZipInfo(info.filename, info.date_time)
+            target.compress_type = info.compress_type
             if info.is_dir():
                 new.writestr(target, b"")
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import h5py
@@ -71,6 +72,7 @@ def _rewrite(new: h5py.File, before: Layer, layer: Layer, source: str, target: s
         stored = [before.weights[r.name].key for r in group if r.name in before.weights]
         inner = stored[0].rpartition("/")[0].removeprefix(source)
         vars_group = new[f"{target}{inner}"]
+        filters = {name: filters_of(dataset) for name, dataset in vars_group.items()}
         surplus = [
             np.array(vars_group[name]) for name in sorted(vars_group, key=int)[len(stored) :]
         ]
@@ -78,12 +80,19 @@ def _rewrite(new: h5py.File, before: Layer, layer: Layer, source: str, target: s
             del vars_group[name]
         arrays = [layer.weights[role.name].read() for role in group] + surplus
         for index, array in enumerate(arrays):
-            put(vars_group, str(index), array)
+            put(vars_group, str(index), array, filters.get(str(index)))
 
 
-def put(group: Any, name: str, array: AnyArray) -> None:
+def filters_of(dataset: h5py.Dataset) -> dict[str, Any]:
+    """How an array is packed in its file, to write its successor alike."""
+    names = ("compression", "compression_opts", "shuffle", "fletcher32")
+    return {name: getattr(dataset, name) for name in names} if dataset.chunks else {}
+
+
+def put(group: Any, name: str, array: AnyArray, filters: Mapping[str, Any] | None = None) -> None:
     """Write an array; bfloat16 as Keras writes it."""
-    dataset = group.create_dataset(name, data=array)
+    packed = filters if filters and array.size and array.ndim else {}
+    dataset = group.create_dataset(name, data=array, **packed)
     if array.dtype.name == "bfloat16":
         dataset.attrs["dtype"] = "bfloat16"
 

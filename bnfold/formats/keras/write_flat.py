@@ -7,7 +7,7 @@ import numpy as np
 
 from bnfold.formats.keras.attach_flat import Slot, arrays_by_slot, attribute, slots_in_order
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
-from bnfold.formats.keras.write_archive import put
+from bnfold.formats.keras.write_archive import filters_of, put
 
 # What an attribute of an HDF5 object may hold.
 _LARGEST_ATTRIBUTE = 64512
@@ -55,7 +55,7 @@ def _write_layer(source: h5py.Group, target: h5py.Group, before: Layer, layer: L
         known = stored.get((slot.path, slot.role))
         name = _own_name(known, source) if known is not None else _new_name(slot, stored, source)
         names.append(name)
-        put(target, name, array.read())
+        put(target, name, array.read(), filters_of(source[name]) if name in source else None)
     _set_names(target, "weight_names", names)
 
 
