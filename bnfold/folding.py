@@ -204,14 +204,18 @@ def verify_opened(
 ) -> Verification:
     """`bnfold.api.verify` for models that are open already."""
     from bnfold.verify.compare import verify_models
+    from bnfold.verify.types import CheckKind
+    from bnfold.verify.verdicts import skipped
 
-    return verify_models(
-        reference.model,
-        candidate.model,
-        inputs=inputs,
-        reference=reference.reference if against_keras else None,
-        **options,
+    keras = reference.reference if against_keras else None
+    found = verify_models(
+        reference.model, candidate.model, inputs=inputs, reference=keras, **options
     )
+    if not reference.converter or keras is not None:
+        return found
+    why = "Keras is not installed" if against_keras else "Keras was not asked for"
+    absent = skipped(CheckKind.KERAS, f"{why}: compared with the unfolded conversion alone")
+    return replace(found, checks=(*found.checks, absent))
 
 
 def benchmark_opened(

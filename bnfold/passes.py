@@ -1,12 +1,12 @@
-"""bnfold as a pass for onnx-ir, beside its own and those of others.
+"""bnfold as a pass for onnx-ir, beside its own and those of others::
 
-import onnx_ir as ir
-from bnfold.passes import FoldBatchNorm
+    import onnx_ir as ir
+    from bnfold.passes import FoldBatchNorm
 
-fold = FoldBatchNorm()
-ir.passes.Sequential(ir.passes.common.RemoveUnusedNodesPass(), fold)(model)
-for kept in fold.kept:
-    print(kept.source, kept.refusals[0].reason.code)
+    fold = FoldBatchNorm()
+    ir.passes.Sequential(ir.passes.common.RemoveUnusedNodesPass(), fold)(model)
+    for kept in fold.kept:
+        print(kept.source, kept.refusals[0].reason.code)
 """
 
 from __future__ import annotations

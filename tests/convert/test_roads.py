@@ -39,12 +39,18 @@ def test_a_file_with_known_layers_needs_no_tensorflow() -> None:
         "for name in ('tensorflow', 'keras', 'tf_keras', 'tf2onnx'): sys.modules[name] = None\n"
         "import bnfold\n"
         f"result = bnfold.fold({str(FILE)!r}, verify_options={{'samples': 4}})\n"
+        "last = result.verification.checks[-1]\n"
         "print(result.source.converter, len(result.folds), result.verification.passed)\n"
+        "print(last.kind.value, last.status.value, last.detail)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    assert done.stdout.split() == ["direct", "2", "True"]
+    verdict, keras = done.stdout.splitlines()
+    assert verdict == "direct 2 True"
+    assert keras == (
+        "keras skipped Keras is not installed: compared with the unfolded conversion alone"
+    )
 
 
 def subclassed(keras: Any) -> Any:
