@@ -1,4 +1,6 @@
-"""bnfold as a pass for onnx-ir, beside its own and those of others::
+"""bnfold as a pass for onnx-ir, beside its own and those of others.
+
+For example::
 
     import onnx_ir as ir
     from bnfold.passes import FoldBatchNorm
