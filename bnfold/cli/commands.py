@@ -51,7 +51,6 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
     cls=DefaultGroup,
     context_settings=_CONTEXT,
     epilog=_EXAMPLES,
-    no_args_is_help=True,
     subcommand_metavar="MODEL [-o OUTPUT] [OPTIONS] | COMMAND ...",
     options_metavar="",
 )

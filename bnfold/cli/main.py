@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = _wants_traceback(arguments)
     try:
-        code = cli.main(list(arguments), prog_name="bnfold", standalone_mode=False)
+        code = cli.main(list(arguments) or ["--help"], prog_name="bnfold", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted.")

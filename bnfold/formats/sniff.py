@@ -293,8 +293,9 @@ def _with_suffix_note(details: FileDetails) -> FileDetails:
     known = {suffix for suffixes in _SUFFIXES.values() for suffix in suffixes}
     if suffix in fitting or suffix not in known:
         return details
+    article = "an" if details.kind is FileKind.ONNX else "a"
     note = (
-        f"{shown(details.path)} is named {suffix} but is a {details.kind.value}; "
+        f"{shown(details.path)} is named {suffix} but is {article} {details.kind.value}; "
         f"it is read as that."
     )
     return FileDetails(details.path, details.kind, details.keras_version, details.keras_major, note)

@@ -35,6 +35,10 @@ def test_help_has_examples_commands_options_and_exit_codes(bnfold: Bnfold) -> No
     assert max(map(len, done.out.splitlines())) <= 100
 
 
+def test_no_arguments_at_all_show_the_help(bnfold: Bnfold) -> None:
+    assert bnfold() == bnfold("--help")
+
+
 @pytest.mark.parametrize("command", ["fold", "inspect", "verify", "bench", "diff", "explain"])
 def test_every_command_has_help(bnfold: Bnfold, command: str) -> None:
     done = bnfold(command, "--help")

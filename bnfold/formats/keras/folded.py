@@ -16,6 +16,7 @@ from typing import Any
 from bnfold.core.diagnostics import Fold, Kept
 from bnfold.core.errors import OutputError
 from bnfold.formats.atomic import atomic_output
+from bnfold.formats.keras import runtime
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.keras.graph import KerasGraph
 from bnfold.formats.keras.live_fold import fold_live
@@ -64,7 +65,8 @@ class FoldedKeras:
                 whole = self.model
             else:
                 whole = Path(folder) / f"model{Path(path).suffix.lower()}"
-                self.model.save(whole)
+                with runtime.quiet():
+                    self.model.save(whole)
             with atomic_output(path, force=force) as out, whole.open("rb") as file:
                 shutil.copyfileobj(file, out, 1 << 20)
 

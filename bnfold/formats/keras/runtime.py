@@ -32,9 +32,9 @@ _ENVIRONMENT = {
 _LOGGERS = ("absl", "tensorflow", "tf2onnx", "h5py")
 # What TensorFlow's C++ side says before its log levels hold.
 _CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IWE]\d{4} |\d{4}-\d\d-\d\d ")
-_NEEDS_KERAS = "A Keras model needs TensorFlow, Keras and tf2onnx: pip install 'bnfold[keras]'."
+_NEEDS_KERAS = "It needs TensorFlow, Keras and tf2onnx: pip install 'bnfold[keras]'."
 _NEEDS_LEGACY = (
-    "This model was made by Keras 2, which needs tf-keras: pip install 'bnfold[legacy]'."
+    "The model was made by Keras 2 and needs tf-keras: pip install 'bnfold[legacy]'."
 )
 
 
