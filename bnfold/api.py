@@ -76,12 +76,19 @@ class FoldResult:
         self.check()
         return ir.to_proto(self.model)
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Write the folded model, whole or not at all.
 
         Args:
             path: the file to write.
             force: replace it if it exists.
+            progress: is told how many bytes of how many are written.
 
         Raises:
             OutputError: it cannot be written; whatever stood there before still does.
@@ -90,7 +97,7 @@ class FoldResult:
         from bnfold.formats.onnx.save import save_onnx
 
         self.check()
-        save_onnx(self.model, path, force=force)
+        save_onnx(self.model, path, force=force, progress=progress)
 
     def check(self) -> None:
         """Do nothing when the model was verified, or was not asked to be.
@@ -262,7 +269,7 @@ def verify(
         inputs: arrays to compare on, as in `fold`; generated when None.
         custom_objects, unsafe_load, converter: as in `fold`.
         options: more keyword arguments of `bnfold.verify.compare.verify_models`: `samples`,
-            `seed`, `budget_seconds`, `counterexample`, `mutations`; and `against_keras` (False: a
+            `seed`, `budget_seconds`, `counterexample`, `mutations`, `progress`; and `against_keras` (False: a
             Keras reference is compared as its conversion only, so that TensorFlow is not needed).
 
     Returns:
@@ -292,7 +299,7 @@ def benchmark(
         inputs: arrays to run on, as in `fold`; generated when None.
         custom_objects, unsafe_load, converter: as in `fold`.
         options: more keyword arguments of `bnfold.bench.measure.benchmark_models`: `batches`,
-            `threads`, `modes`, `budget_seconds` (seconds).
+            `threads`, `dims`, `providers`, `modes`, `budget_seconds` (seconds), `progress`.
 
     Returns:
         Times in seconds and speed-ups with their confidence intervals.

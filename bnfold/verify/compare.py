@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -49,6 +49,7 @@ def verify_models(
     prove: bool = True,
     overrides: bool = True,
     mutations: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> Verification:
     """Check that `folded` computes what `original` does.
 
@@ -73,6 +74,7 @@ def verify_models(
         prove: attempt the proof; without it only what runs decides.
         mutations: how many faults to plant in a model that passed, to see whether the same checks
             catch them; each costs another verification.
+        progress: is told the share of the inputs that have been run, 0 to 1.
 
     Raises:
         InputError: if the given inputs cannot be used.
@@ -93,7 +95,8 @@ def verify_models(
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
     watch = SignWatch.of(original)
-    seen = _sampled(prepared, feeds, seed, start + _SAMPLES_UNTIL * budget_seconds, watch, notes)
+    until = start + _SAMPLES_UNTIL * budget_seconds
+    seen = _sampled(prepared, feeds, seed, until, watch, notes, progress)
     ground = find_ground(
         prepared,
         feeds,
@@ -181,6 +184,7 @@ def _sampled(
     deadline: float,
     watch: SignWatch,
     notes: list[str],
+    progress: Callable[[float], None] | None,
 ) -> Samples:
     """Run the samples; what was cut short is noted."""
     outputs = [value.name or "" for value in prepared.original.graph.outputs]
@@ -191,6 +195,7 @@ def _sampled(
         seed=seed,
         deadline=deadline,
         observe=watch.see,
+        progress=progress,
         known=(prepared.float64_reason, prepared.runtime_reason, prepared.runtime_fault),
     )
     if seen.feeds < seen.total_feeds and not seen.runtime_fault:

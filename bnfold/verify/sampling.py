@@ -163,6 +163,7 @@ def sample(
     deadline: float,
     observe: Callable[[str, Array], Array] | None = None,
     known: tuple[str, str, str] = ("", "", ""),
+    progress: Callable[[float], None] | None = None,
 ) -> Samples:
     """Run everything but Keras on the feeds until the deadline; the first feed is always begun.
 
@@ -175,6 +176,7 @@ def sample(
         observe: sees each value of the original in float64.
         known: reasons why there is no float64, why no runtime, and why the folded model does not
             load in it, "" where there are none.
+        progress: is told the share of the feeds that have been run, 0 to 1.
     """
     coarse = runners.original_rounding.coarsest > UNIT_ROUNDOFF[ir.DataType.FLOAT]
     tallies = {name: OutputTally(name, coarse=coarse) for name in outputs}
@@ -194,6 +196,8 @@ def sample(
             result.waiting.append(Waiting(number, feed, reference, original, folded))
         result.rows += rows_of(feed)
         result.feeds += 1
+        if progress is not None:
+            progress(result.feeds / len(feeds))
         if result.runtime_fault:
             break
     return result
