@@ -96,13 +96,20 @@ class FoldResult:
         self.check()
         return ir.to_proto(self.onnx)
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Write the folded model, whole or not at all.
 
         Args:
             path: the file to write: ONNX, or for a Keras source a name that ends in .keras or .h5
                 to get Keras back, in the format of the source.
             force: replace it if it exists.
+            progress: is told how many bytes of how many are written.
 
         Raises:
             InputError: Keras was asked for and the source cannot be folded as Keras.
@@ -115,7 +122,7 @@ class FoldResult:
             return
         from bnfold.formats.onnx.save import save_onnx
 
-        save_onnx(self.onnx, path, force=force)
+        save_onnx(self.onnx, path, force=force, progress=progress)
 
     def check(self) -> None:
         """Do nothing when the model was verified, or was not asked to be.

@@ -134,8 +134,8 @@ def fold_command(
             verify=not no_verify,
             benchmark=not no_bench or gates.needs_benchmark,
             inputs=inputs,
-            verify_options=opt.verifying(rest),
-            benchmark_options=opt.measuring(rest),
+            verify_options={**opt.verifying(rest), "progress": progress.share},
+            benchmark_options={**opt.measuring(rest), "progress": progress.share},
             progress=progress,
             **opt.loading(rest),
             **opt.folding(rest),
@@ -145,7 +145,7 @@ def fold_command(
         written = report.passed and not failures
         if written:
             progress("writing")
-            result.save(target, force=force)
+            result.save(target, force=force, progress=progress.share)
     if written:
         chosen = () if output else (f"no -o was given, so the name {target} was chosen",)
         report = dataclasses.replace(report, output=str(target), notes=(*report.notes, *chosen))
@@ -202,7 +202,7 @@ def verify_command(reference: Path, candidate: Path, inputs: Path | None, **rest
             candidate,
             verify=True,
             inputs=inputs,
-            verify_options=opt.verifying(rest),
+            verify_options={**opt.verifying(rest), "progress": progress.share},
             progress=progress,
             **opt.loading(rest),
         )
@@ -230,7 +230,7 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
             folded,
             benchmark=True,
             inputs=inputs,
-            benchmark_options=opt.measuring(rest),
+            benchmark_options={**opt.measuring(rest), "progress": progress.share},
             progress=progress,
             **opt.loading(rest),
         )

@@ -10,6 +10,15 @@ import click
 
 from bnfold.core.errors import InputError
 
+#: Word of the command line: GraphOptimizationLevel of onnxruntime.
+_MODES = {
+    "all": "ENABLE_ALL",
+    "layout": "ENABLE_LAYOUT",
+    "extended": "ENABLE_EXTENDED",
+    "basic": "ENABLE_BASIC",
+    "off": "DISABLE_ALL",
+}
+
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
@@ -20,6 +29,19 @@ def _all(*decorators: Callable[[Any], Any]) -> Callable[[_Decorated], _Decorated
         return function
 
     return decorate
+
+
+def _dims(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, int] | None:
+    """``NAME=SIZE`` as a mapping; None where there is none."""
+    sizes = {}
+    for text in values:
+        name, equals, size = text.rpartition("=")
+        if not (name and equals and size.isdecimal() and int(size)):
+            raise click.BadParameter(f"{text!r} is no NAME=SIZE, such as length=128.", ctx)
+        sizes[name] = int(size)
+    return sizes or None
 
 
 output_options = _all(
@@ -147,7 +169,34 @@ bench_options = _all(
         multiple=True,
         help="Batch size to measure. Repeatable.",
     ),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads of onnxruntime."),
+    click.option(
+        "--dim",
+        "dims",
+        metavar="NAME=SIZE",
+        multiple=True,
+        callback=_dims,
+        help="Size of another symbolic dimension of the inputs, to measure with. Repeatable.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=0),
+        help="Threads of onnxruntime; 0: one per core. Default: 1.",
+    ),
+    click.option(
+        "--provider",
+        "providers",
+        metavar="NAME",
+        multiple=True,
+        help="Execution provider of onnxruntime, such as cpu or cuda. Repeatable, best first.",
+    ),
+    click.option(
+        "--optimization",
+        "modes",
+        type=click.Choice(list(_MODES)),
+        multiple=True,
+        callback=lambda ctx, parameter, values: tuple(_MODES[value] for value in values),
+        help="What onnxruntime's own optimizer does when it loads a model. Repeatable.",
+    ),
 )
 
 
@@ -158,7 +207,10 @@ _GATES = ("max_remaining", "require_speedup", "max_size_growth")
 _VERIFY = {
     name: name for name in ("samples", "seed", "budget_seconds", "counterexample", "mutations")
 }
-_BENCH = {"bench_seconds": "budget_seconds", "batches": "batches", "threads": "threads"}
+_BENCH = {
+    "bench_seconds": "budget_seconds",
+    **{name: name for name in ("batches", "dims", "threads", "providers", "modes")},
+}
 
 
 def loading(values: dict[str, Any]) -> dict[str, Any]:

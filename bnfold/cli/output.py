@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from bnfold.report.model import Report
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 100
@@ -76,21 +78,51 @@ class Output:
         return render_text(report, width=width, color=colors_wanted(), verbose=bool(self.verbose))
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str], None]]:
+    def progress(self) -> Iterator[Watch]:
         """Shows on a terminal what goes on; elsewhere and with --quiet it is silent."""
         if self.quiet or self.verbose or not sys.stderr.isatty() or _dumb():
-            yield lambda stage: logging.getLogger("bnfold.cli").info("%s", stage)
+            yield Watch()
             return
         from rich.console import Console
-        from rich.live import Live
-        from rich.spinner import Spinner
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        spinner = Spinner("dots", "starting ...", style="status.spinner")
         # What is printed meanwhile passes through the display only where both are one terminal.
-        shared = sys.stdout.isatty()
-        console = Console(stderr=True)
-        with Live(spinner, console=console, transient=True, redirect_stdout=shared):
-            yield lambda stage: spinner.update(text=f"{stage} ...")
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description} ..."),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        ) as bars:
+            yield Watch(bars)
+
+
+class Watch:
+    """Is told what begins, and how far that has come: one bar on a terminal, or nothing.
+
+    Args:
+        bars: where to draw; without it the beginnings go to the log.
+    """
+
+    def __init__(self, bars: Progress | None = None) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def __call__(self, stage: str) -> None:
+        """``stage`` begins; until `share` is called the bar only shows that it lives."""
+        if self._bars is None:
+            logging.getLogger("bnfold.cli").info("%s", stage)
+            return
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(stage, total=None)
+
+    def share(self, done: float, total: float = 1.0) -> None:
+        """So much of the stage is done."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
 
 
 def colors_wanted() -> bool:

@@ -73,7 +73,7 @@ def fold_several(
     def tell(row: Row) -> None:
         nonlocal done
         done += 1
-        progress(f"{done} of {len(models)}")
+        progress.share(done, len(models))
         if row.error:
             place = "" if row.source in row.error else f"{row.source}: "
             click.echo(f"bnfold: {printable(place + row.error)}", err=True)
@@ -81,6 +81,7 @@ def fold_several(
             click.echo(row_line(row))
 
     with out.progress() as progress:
+        progress(f"folding {len(models)} models")
         rows = fold_many(models, folder, jobs=jobs, force=out.force, progress=tell, **options)
     if out.as_json:
         from bnfold.report.jsonform import render_rows_json

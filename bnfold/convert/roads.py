@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnfold.convert.reference_process import ReferenceProcess
 from bnfold.convert.types import ConvertedModel, Reference
 from bnfold.core.errors import InputError, MissingExtraError
 from bnfold.formats.keras.errors import UnsupportedLayerError
@@ -131,7 +132,24 @@ def _reference_of(source: object) -> Reference | None:
         homes = ("keras", "tf_keras")
         if not (_installed("tensorflow") and any(_installed(home) for home in homes)):
             return None
+        return ReferenceProcess(source, _LazyReference(source))
     return _LazyReference(source)
+
+
+def load_reference(source: object) -> Reference:
+    """Import Keras, load the model if it is a file, and give what runs it."""
+    from bnfold.convert.reference import backend_reference, keras_reference, runs_on_tensorflow
+    from bnfold.convert.signature import signature_of
+    from bnfold.formats.keras import runtime
+    from bnfold.formats.keras.open import open_keras
+
+    model = source
+    if isinstance(model, Path):
+        model = open_keras(model).model
+    elif not runs_on_tensorflow(model):
+        return backend_reference(model)
+    with runtime.quiet():
+        return keras_reference(signature_of(model))
 
 
 class _LazyReference:
@@ -143,22 +161,8 @@ class _LazyReference:
 
     def __call__(self, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.generic]]:
         if self._run is None:
-            self._run = self._loaded()
+            self._run = load_reference(self._source)
         return self._run(arrays)
-
-    def _loaded(self) -> Reference:
-        from bnfold.convert.reference import backend_reference, keras_reference, runs_on_tensorflow
-        from bnfold.convert.signature import signature_of
-        from bnfold.formats.keras import runtime
-        from bnfold.formats.keras.open import open_keras
-
-        model = self._source
-        if isinstance(model, Path):
-            model = open_keras(model).model
-        elif not runs_on_tensorflow(model):
-            return backend_reference(model)
-        with runtime.quiet():
-            return keras_reference(signature_of(model))
 
 
 def _installed(package: str) -> bool:

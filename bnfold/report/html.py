@@ -247,6 +247,14 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[str]:
             for c in benchmark.comparisons
         ),
     )
+    noise = wording.noise(benchmark)
+    if noise:
+        yield f"<p>{_text(noise)}</p>"
+    yield from _table(
+        "Beside latency",
+        ("", "original", "folded"),
+        (tuple(map(_text, row)) for row in wording.measured(benchmark)),
+    )
     yield "</section>"
 
 

@@ -89,6 +89,12 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[str]:
             for item in benchmark.comparisons
         ),
     )
+    yield ""
+    yield from _table(("", "before", "after"), wording.measured(benchmark))
+    noise = wording.noise(benchmark)
+    if noise:
+        yield ""
+        yield noise
 
 
 def _models(report: Report) -> Iterator[str]:

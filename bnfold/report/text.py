@@ -13,6 +13,8 @@ from bnfold.report.model import AffineRow, Outcome, Report, ReportKind
 from bnfold.verify.types import Check, Status
 
 _INDENT = "  "
+# The block of sizes has them, in every report.
+_SAID_BELOW = ("file size", "nodes")
 _NAME_WIDTH = 28
 _STATUS = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.SKIPPED: "skipped"}
 _STATUS_STYLE = {Status.PASSED: "green", Status.FAILED: "bold red", Status.SKIPPED: "dim"}
@@ -142,14 +144,19 @@ def _benchmark(benchmark: Benchmark | None) -> Iterator[_Line]:
         pairs = f"{first.pairs} pairs of processes, {100 * first.confidence:g} % interval"
         threads = wording.plural(first.threads, "thread")
         yield _Line(f"Latency in onnxruntime ({threads}, {pairs})", "bold", hang=2)
-    column = max(len("load time"), *(len(wording.setting(x)) for x in benchmark.comparisons), 0)
+    beside = wording.measured(benchmark)
+    names = [wording.setting(x) for x in benchmark.comparisons] + [row[0] for row in beside]
+    column = max(map(len, names))
     for item in benchmark.comparisons:
         text = f"{wording.setting(item):{column}}  {wording.times(item):18}  {item.sentence}"
         style = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}.get(item.verdict, "")
         yield _Line(f"{_INDENT}{text}", style, hang=4)
-    before, after = benchmark.baseline_load_seconds, benchmark.candidate_load_seconds
-    load = f"{wording.seconds(before)} -> {wording.seconds(after)}"
-    yield _Line(f"{_INDENT}{'load time':{column}}  {load}", hang=4)
+    for name, before, after in beside:
+        if name not in _SAID_BELOW:
+            yield _Line(f"{_INDENT}{name:{column}}  {before} -> {after}", hang=4)
+    noise = wording.noise(benchmark)
+    if noise:
+        yield _Line(f"{_INDENT}{noise}", "yellow", hang=4)
 
 
 def _sizes(report: Report) -> Iterator[_Line]:

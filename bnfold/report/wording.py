@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bnfold.bench.types import Comparison
+from bnfold.bench.types import Benchmark, Comparison
 from bnfold.report.model import AffineRow, ModelFacts, Outcome, Placement, Report, ReportKind, Stop
 from bnfold.verify.types import (
     Check,
@@ -19,7 +19,13 @@ from bnfold.verify.types import (
 _WHOLE = "scale and shift"
 _BORDERS = {"backward": "the graph's input", "forward": "the graph's output", "here": "itself"}
 # onnxruntime's default setting needs no word.
-_MODES = {"ENABLE_ALL": "", "DISABLE_ALL": "optimizer off"}
+_MODES = {
+    "ENABLE_ALL": "",
+    "ENABLE_LAYOUT": "optimizer to layout",
+    "ENABLE_EXTENDED": "optimizer extended",
+    "ENABLE_BASIC": "optimizer basic",
+    "DISABLE_ALL": "optimizer off",
+}
 
 
 def seconds(value: float) -> str:
@@ -214,6 +220,45 @@ def via(report: Report) -> str:
     """How a Keras model became ONNX: ``, converted by tf2onnx``; "" where it did not."""
     ways = {"direct": ", read as data", "tf2onnx": ", converted by tf2onnx"}
     return ways.get(report.converter, "")
+
+
+def measured(benchmark: Benchmark) -> list[tuple[str, str, str]]:
+    """What was measured beside latency: what, before, after; only what is known."""
+    rows = [
+        (
+            "load time",
+            seconds(benchmark.baseline_load_seconds),
+            seconds(benchmark.candidate_load_seconds),
+        )
+    ]
+    peaks = benchmark.baseline_peak_bytes, benchmark.candidate_peak_bytes
+    if peaks[0] is not None and peaks[1] is not None:
+        rows.append(("peak memory", size(peaks[0]), size(peaks[1])))
+    rows.append(("file size", size(benchmark.baseline_bytes), size(benchmark.candidate_bytes)))
+    rows.append(("nodes", str(benchmark.baseline_nodes), str(benchmark.candidate_nodes)))
+    flops = benchmark.baseline_flops, benchmark.candidate_flops
+    if flops[0] is not None and flops[1] is not None:
+        rows.append(("operations per call", operations(flops[0]), operations(flops[1])))
+    return rows
+
+
+def operations(count: int) -> str:
+    """Floating point operations: ``12``, ``1.07 MFLOP``."""
+    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}FLOP"
+    return f"{count} FLOP"
+
+
+def noise(benchmark: Benchmark) -> str:
+    """What to think of figures from a noisy machine, and what to do; "" where it was quiet."""
+    if not benchmark.noisy:
+        return ""
+    worst = max(max(c.control_high, 1 / c.control_low) for c in benchmark.comparisons)
+    return (
+        f"The machine was too noisy for fine differences: the original differed from itself by up "
+        f"to {100 * (worst - 1):.2g} %. Stop other programs, or give it more --bench-seconds."
+    )
 
 
 def model_line(facts: ModelFacts) -> str:

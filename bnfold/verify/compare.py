@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from bnfold.core.errors import InputError
 from bnfold.verify.explain import explain, save_counterexample
 from bnfold.verify.inputs import Feed, generate_inputs, load_inputs
 from bnfold.verify.interface import check_interface
+from bnfold.verify.keras_runs import run_keras
 from bnfold.verify.local import Ground, check_local, find_ground
 from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
@@ -48,6 +49,7 @@ def verify_models(
     prove: bool = True,
     overrides: bool = True,
     mutations: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> Verification:
     """Check that `folded` computes what `original` does.
 
@@ -64,13 +66,15 @@ def verify_models(
             float64 evaluation is given up when one row takes longer than the budget.
         lifted: the original in float64 and the folded model with unrounded float64 constants; then
             the algebra is checked to float64's own rounding.
-        reference: runs Keras on the inputs in the model's order.
+        reference: runs Keras on the inputs in the model's order. If it has a method `prepare`,
+            that is called as soon as it is known to be needed, and must not wait for anything.
         counterexample: where to save the offending inputs (.npz) if a check fails on inputs.
         overrides: also feed other values for initializers that callers may override; a fold that
             was allowed to take them for constants fails that.
         prove: attempt the proof; without it only what runs decides.
         mutations: how many faults to plant in a model that passed, to see whether the same checks
             catch them; each costs another verification.
+        progress: is told the share of the inputs that have been run, 0 to 1.
 
     Raises:
         InputError: if the given inputs cannot be used.
@@ -83,12 +87,16 @@ def verify_models(
         rest = [skipped(kind, "the interfaces differ") for kind in kinds]
         took = time.monotonic() - start
         return Verification((*interface, *rest), seed=seed, seconds=took)
+    get_ready = getattr(reference, "prepare", None)
+    if get_ready is not None:
+        get_ready()
     proof = proof_checks(original, folded) if prove else []
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
     watch = SignWatch.of(original)
-    seen = _sampled(prepared, feeds, seed, start + _SAMPLES_UNTIL * budget_seconds, watch, notes)
+    until = start + _SAMPLES_UNTIL * budget_seconds
+    seen = _sampled(prepared, feeds, seed, until, watch, notes, progress)
     ground = find_ground(
         prepared,
         feeds,
@@ -96,12 +104,14 @@ def verify_models(
         seed=seed,
         deadline=start + _LOCAL_UNTIL * budget_seconds,
     )
+    local = check_local(ground, seed=seed)
+    run_keras(prepared.runners, seen, start + budget_seconds)
     checks: list[Check] = [
         *interface,
         *([] if lifted is None else [check_stored(folded, lifted[1])]),
         *proof,
         *algebra_checks(seen, exact=lifted is not None),
-        *check_local(ground, seed=seed),
+        *local,
         *end_to_end_checks(seen),
         *keras_checks(seen, asked=reference is not None),
     ]
@@ -174,6 +184,7 @@ def _sampled(
     deadline: float,
     watch: SignWatch,
     notes: list[str],
+    progress: Callable[[float], None] | None,
 ) -> Samples:
     """Run the samples; what was cut short is noted."""
     outputs = [value.name or "" for value in prepared.original.graph.outputs]
@@ -184,6 +195,7 @@ def _sampled(
         seed=seed,
         deadline=deadline,
         observe=watch.see,
+        progress=progress,
         known=(prepared.float64_reason, prepared.runtime_reason, prepared.runtime_fault),
     )
     if seen.feeds < seen.total_feeds and not seen.runtime_fault:

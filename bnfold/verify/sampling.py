@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,17 @@ def round_to(array: Array, roundoff: float) -> Array:
     return np.asarray(array.astype(types[roundoff])).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """The outputs of one feed, by name, that Keras is still to be compared with."""
+
+    number: int
+    feed: Feed
+    reference: Results | None
+    original: Results
+    folded: Results
+
+
 @dataclass
 class Samples:
     """What came out.
@@ -127,6 +138,7 @@ class Samples:
         float64_reason, runtime_reason, keras_reason: why something could not be run, "" if it was.
         runtime_fault: why the folded model does not run where the original does, "" if it does.
         seconds_float64: of one evaluation of the original, per row.
+        waiting: what `keras_runs.run_keras` still has to do.
     """
 
     tallies: dict[str, OutputTally]
@@ -139,6 +151,7 @@ class Samples:
     keras_reason: str = ""
     seconds_float64: float = 0.0
     fault_feed: int = -1
+    waiting: list[Waiting] = field(default_factory=list)
 
 
 def sample(
@@ -150,8 +163,9 @@ def sample(
     deadline: float,
     observe: Callable[[str, Array], Array] | None = None,
     known: tuple[str, str, str] = ("", "", ""),
+    progress: Callable[[float], None] | None = None,
 ) -> Samples:
-    """Run everything on the feeds until the deadline; at least the first feed is always begun.
+    """Run everything but Keras on the feeds until the deadline; the first feed is always begun.
 
     Args:
         runners: the models.
@@ -162,6 +176,7 @@ def sample(
         observe: sees each value of the original in float64.
         known: reasons why there is no float64, why no runtime, and why the folded model does not
             load in it, "" where there are none.
+        progress: is told the share of the feeds that have been run, 0 to 1.
     """
     coarse = runners.original_rounding.coarsest > UNIT_ROUNDOFF[ir.DataType.FLOAT]
     tallies = {name: OutputTally(name, coarse=coarse) for name in outputs}
@@ -177,9 +192,12 @@ def sample(
             result.float64_reason = ""
             break
         original, folded = _runtime(runners, feed, number, result, reference)
-        _keras(runners, feed, number, result, reference, original, folded)
+        if runners.keras is not None and original is not None and folded is not None:
+            result.waiting.append(Waiting(number, feed, reference, original, folded))
         result.rows += rows_of(feed)
         result.feeds += 1
+        if progress is not None:
+            progress(result.feeds / len(feeds))
         if result.runtime_fault:
             break
     return result
@@ -322,31 +340,3 @@ def _alike(before: Any, after: Any) -> bool:
         and before.dtype == after.dtype
         and before.shape == after.shape
     )
-
-
-def _keras(
-    runners: Runners,
-    feed: Feed,
-    number: int,
-    result: Samples,
-    reference: Results | None,
-    original: Results | None,
-    folded: Results | None,
-) -> None:
-    """Keras on the same inputs; its outputs come in the order of the model's."""
-    if runners.keras is None or result.keras_reason or folded is None or original is None:
-        return
-    try:
-        arrays = list(runners.keras([feed[name] for name in runners.keras_inputs]))
-    except Exception as error:
-        result.keras_reason = f"Keras does not run: {one_line(error)}"
-        return
-    if len(arrays) != len(result.tallies):
-        result.keras_reason = f"Keras gives {len(arrays)} outputs, not {len(result.tallies)}"
-        return
-    for (name, tally), array in zip(result.tallies.items(), arrays, strict=True):
-        value = np.asarray(array)
-        tally.compare("keras-pair", value, folded[name], number, report=True)
-        tally.compare("keras-original", value, original[name], number, report=False)
-        if reference is not None:
-            tally.compare("keras", reference[name], value, number, report=False)
