@@ -12,7 +12,7 @@ from bnfold.core.errors import InputError
 from bnfold.verify.explain import explain, save_counterexample
 from bnfold.verify.inputs import Feed, generate_inputs, load_inputs
 from bnfold.verify.interface import check_interface
-from bnfold.verify.local import Ground, check_local, find_ground
+from bnfold.verify.local import Ground, find_ground, local_figures
 from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
 from bnfold.verify.proofs import proof_checks
@@ -96,12 +96,13 @@ def verify_models(
         seed=seed,
         deadline=start + _LOCAL_UNTIL * budget_seconds,
     )
+    local, parts = local_figures(ground, seed=seed)
     checks: list[Check] = [
         *interface,
         *([] if lifted is None else [check_stored(folded, lifted[1])]),
         *proof,
         *algebra_checks(seen, exact=lifted is not None),
-        *check_local(ground, seed=seed),
+        *local,
         *end_to_end_checks(seen),
         *keras_checks(seen, asked=reference is not None),
     ]
@@ -140,6 +141,7 @@ def verify_models(
         ),
         mutation=mutation,
         notes=tuple(notes),
+        parts=parts,
         seconds=time.monotonic() - start,
     )
 
