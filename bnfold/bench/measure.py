@@ -6,6 +6,7 @@ folded model, in lockstep (see `bnfold.bench.lockstep`). The interval is over la
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import tempfile
@@ -42,6 +43,8 @@ EXTERNAL_DATA_BYTES = 1 << 30
 #: Memory of a session per byte of constants: the runtime keeps a second, packed copy of kernels.
 SESSION_BYTES_PER_BYTE = 2
 _BASELINE, _CONTROL, _CANDIDATE = 0, 1, 2
+# What a distribution of times is drawn from.
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
@@ -312,13 +315,9 @@ def _compare_all(
     comparisons = []
     for number, (mode, batch) in enumerate(labels):
         rows = [launch.seconds[number] for launch in launches]
-        control = t_interval(
-            [pair_log_ratio(row[_BASELINE], row[_CONTROL]) for row in rows], confidence
-        )
-        candidate = t_interval(
-            [candidate_log_ratio(row[_BASELINE], row[_CONTROL], row[_CANDIDATE]) for row in rows],
-            confidence,
-        )
+        controls = [pair_log_ratio(row[_BASELINE], row[_CONTROL]) for row in rows]
+        ratios = [candidate_log_ratio(*row) for row in rows]
+        control, candidate = t_interval(controls, confidence), t_interval(ratios, confidence)
         judgement = judge(candidate, control)
         comparisons.append(
             Comparison(
@@ -336,6 +335,10 @@ def _compare_all(
                 control_high=float(np.exp(control.high)),
                 verdict=judgement.verdict,
                 resolution=judgement.resolution,
+                speedups=tuple(math.exp(ratio) for ratio in ratios),
+                control_speedups=tuple(math.exp(ratio) for ratio in controls),
+                baseline_spread=_spread(rows, (_BASELINE, _CONTROL)),
+                candidate_spread=_spread(rows, (_CANDIDATE,)),
             )
         )
     return tuple(comparisons)
@@ -343,6 +346,14 @@ def _compare_all(
 
 def _median_call(rows: Sequence[Sequence[Sequence[float]]], entrants: Sequence[int]) -> float:
     return statistics.median(statistics.median(row[who]) for row in rows for who in entrants)
+
+
+def _spread(
+    rows: Sequence[Sequence[Sequence[float]]], entrants: Sequence[int]
+) -> tuple[float, ...]:
+    """Quantiles of the times per call over all launches and rounds."""
+    times = np.concatenate([np.asarray(row[who]) for row in rows for who in entrants])
+    return tuple(float(value) for value in np.quantile(times, _QUANTILES))
 
 
 def _median_load(launches: Sequence[Launch], entrants: Sequence[int]) -> float:

@@ -34,6 +34,9 @@ class Comparison:
         control_low, control_high: the same interval for original against itself (A/A).
         verdict: what may be said; "faster" only when the interval clears 1 and the A/A spread.
         resolution: the largest difference, as a ratio - 1, that the run cannot exclude.
+        speedups, control_speedups: what each launch says of `speedup` and of the control, in the
+            order they ran; the intervals are over these.
+        baseline_spread, candidate_spread: times per call at 5, 25, 50, 75 and 95 % of all rounds.
     """
 
     mode: str
@@ -50,6 +53,10 @@ class Comparison:
     control_high: float
     verdict: Verdict
     resolution: float
+    speedups: tuple[float, ...] = ()
+    control_speedups: tuple[float, ...] = ()
+    baseline_spread: tuple[float, ...] = ()
+    candidate_spread: tuple[float, ...] = ()
 
     @property
     def noisy(self) -> bool:

@@ -8,6 +8,10 @@ class BnfoldError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str = "") -> None:
+        # Messages quote names from model files, which may hold anything.
+        super().__init__(" ".join(message.splitlines()))
+
 
 class InputError(BnfoldError):
     """The given model cannot be used: missing, damaged, of another kind, not supported."""

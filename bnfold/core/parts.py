@@ -18,7 +18,10 @@ from bnfold.core.transfer import Bias, Border, Commute, Contraction, Passage, Si
 def composed(outer: Affine, inner: Affine) -> Affine:
     """``outer(inner(x))`` of two affines on one value, whatever rank each is written at."""
     rank = max(outer.rank, inner.rank)
-    return outer.at_rank(rank).after(inner.at_rank(rank))
+    outer, inner = outer.at_rank(rank), inner.at_rank(rank)
+    if any(1 not in (a, b) and a != b for a, b in zip(outer.shape, inner.shape, strict=True)):
+        raise Blocked(Reason.AXIS_MISMATCH, f"{outer.shape} after {inner.shape}")
+    return outer.after(inner)
 
 
 def check_law(transfer: Commute, affine: Affine, passage: Passage) -> None:

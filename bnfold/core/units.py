@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnfold.core.affine import Affine
+from bnfold.core.blocked import Blocked
 from bnfold.core.graph import Graph, Use
 from bnfold.core.parts import composed
 from bnfold.core.state import State
@@ -35,16 +36,14 @@ def find_units(state: State) -> list[Unit]:
     for number in state.standing:
         if number in taken or state.is_removed(number) or is_bias(state, number):
             continue
-        chain = [number]
-        while True:
-            following = _next(state, chain[-1])
-            if following is None:
+        chain, affine = [number], state.standing[number].affine
+        while (following := _next(state, chain[-1])) is not None:
+            try:
+                affine = composed(state.standing[following].affine, affine)
+            except Blocked:  # two that contradict each other, as only broken models have
                 break
             chain.append(following)
         taken.update(chain)
-        affine = state.standing[number].affine
-        for op in chain[1:]:
-            affine = composed(state.standing[op].affine, affine)
         source = _source(state.graph, number)
         value = state.graph.ops[chain[-1]].outputs[0]
         units.append(Unit(tuple(chain), affine, Use(number, source.data), value))

@@ -181,7 +181,8 @@ class Walker(Trail):
         """Another affine on the way: carry both on, or leave both (or a part) with it."""
         op = self.graph.ops[number]
         own = self.state.standing[number].affine
-        total = composed(wanted, own)
+        with self._at(op, BACK):
+            total = composed(wanted, own)
         below = Use(number, source.data)
 
         def carry() -> None:
@@ -385,7 +386,8 @@ class Walker(Trail):
     def _offer_source(self, number: int, source: Source, given: Affine) -> None:
         op = self.graph.ops[number]
         own = self.state.standing[number].affine
-        total = composed(own, given)
+        with self._at(op, FORTH):
+            total = composed(own, given)
         above = op.outputs[0]
 
         def carry() -> None:

@@ -1,4 +1,4 @@
-"""A model's graph reduced to what a drawing needs, and its layout in layers."""
+"""A model's graph reduced to what a drawing needs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class GraphNode:
         inputs: numbers of the nodes that make what it reads.
         weights: shapes of the constants that it reads, as text.
         output: shape of its first result as text, "" where unknown.
+        members: labels of the ops that this one stands for; () where it is an op itself.
     """
 
     name: str
@@ -28,6 +29,7 @@ class GraphNode:
     inputs: tuple[int, ...]
     weights: tuple[str, ...] = ()
     output: str = ""
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,34 +99,3 @@ def _dim(dim: object) -> str:
 def _port(value: ir.Value) -> str:
     shape = _shape(value)
     return f"{value.name} [{shape}]" if shape else str(value.name)
-
-
-@dataclass(frozen=True)
-class Box:
-    """A node's place: column and row of the layout."""
-
-    column: float
-    row: int
-
-
-def layered(view: GraphView) -> tuple[Box, ...]:
-    """A place for each node: its row is the longest way from an input, its column its turn there.
-
-    A column is chosen near the mean of the columns of the nodes it reads, which keeps chains
-    straight (the barycentre rule of Sugiyama's layered drawings, one pass).
-    """
-    rows: list[int] = []
-    for node in view.nodes:
-        rows.append(1 + max((rows[i] for i in node.inputs), default=-1))
-    taken: dict[int, set[int]] = {}
-    boxes: list[Box] = []
-    for node, row in zip(view.nodes, rows, strict=True):
-        columns = [boxes[i].column for i in node.inputs]
-        wanted = round(sum(columns) / len(columns)) if columns else 0
-        used = taken.setdefault(row, set())
-        offset = 0
-        while wanted + offset in used:
-            offset = -offset if offset > 0 else 1 - offset
-        used.add(wanted + offset)
-        boxes.append(Box(wanted + offset, row))
-    return tuple(boxes)

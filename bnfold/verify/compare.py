@@ -13,7 +13,7 @@ from bnfold.verify.explain import explain, save_counterexample
 from bnfold.verify.inputs import Feed, generate_inputs, load_inputs
 from bnfold.verify.interface import check_interface
 from bnfold.verify.keras_runs import run_keras
-from bnfold.verify.local import Ground, check_local, find_ground
+from bnfold.verify.local import Ground, find_ground, local_figures
 from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
 from bnfold.verify.proofs import proof_checks
@@ -104,7 +104,7 @@ def verify_models(
         seed=seed,
         deadline=start + _LOCAL_UNTIL * budget_seconds,
     )
-    local = check_local(ground, seed=seed)
+    local, parts = local_figures(ground, seed=seed)
     run_keras(prepared.runners, seen, start + budget_seconds)
     checks: list[Check] = [
         *interface,
@@ -150,6 +150,7 @@ def verify_models(
         ),
         mutation=mutation,
         notes=tuple(notes),
+        parts=parts,
         seconds=time.monotonic() - start,
     )
 

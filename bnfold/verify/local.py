@@ -27,7 +27,7 @@ from bnfold.verify.parts import Part, find_parts
 from bnfold.verify.prepare import Prepared, perturbed
 from bnfold.verify.running_error import NoBoundError, error_bounds
 from bnfold.verify.runtime import RuntimeUnavailableError, Session
-from bnfold.verify.types import Check, CheckKind, Status
+from bnfold.verify.types import Check, CheckKind, PartFigures, Status
 
 Array = NDArray[Any]
 
@@ -92,15 +92,23 @@ def find_ground(
 
 
 def check_local(ground: Ground | str, *, seed: int) -> list[Check]:
-    """Both questions over all rewritten parts; the largest share of its bound decides each.
+    """Both questions over all rewritten parts; the largest share of its bound decides each."""
+    return local_figures(ground, seed=seed)[0]
+
+
+def local_figures(
+    ground: Ground | str, *, seed: int
+) -> tuple[list[Check], tuple[PartFigures, ...]]:
+    """The checks of `check_local`, and the figures of every part that was judged.
 
     Parts are visited in random order, so that a short time is spread over the whole model.
     """
     if isinstance(ground, str):
-        return [_skip(ground)]
+        return [_skip(ground)], ()
     parts, uncut = ground.parts()
     if not parts and not uncut:
-        return [_skip("no part was rewritten")]
+        return [_skip("no part was rewritten")], ()
+    figures: dict[int, PartFigures] = {}
     rng = np.random.default_rng([seed, 4])
     runtime = _Worst(len(parts) + len(uncut), list(uncut))
     channels = _Worst(len(parts) + len(uncut), list(uncut))
@@ -118,16 +126,20 @@ def check_local(ground: Ground | str, *, seed: int) -> list[Check]:
                     worst.reasons.append("equal to the original's only within the noise")
                 continue
             channels.add(share, part)
+            rounding = None
             try:
-                runtime.add(_runtime_share(part, values), part)
+                rounding = _runtime_share(part, values)
+                runtime.add(rounding, part)
             except (NoBoundError, RuntimeUnavailableError) as error:
                 runtime.reasons.append(str(error))
+            figures[index] = PartFigures(part.ops, rounding, share)
     except EvaluationError as error:
-        return [_skip(str(error))]
-    return [
+        return [_skip(str(error))], ()
+    checks = [
         runtime.check(Fault.LOCAL_ROUNDING, "of the rounding bound"),
         channels.check(Fault.CONSTANTS, "of what rounding does to the channel"),
     ]
+    return checks, tuple(figures[index] for index in sorted(figures))
 
 
 @dataclass

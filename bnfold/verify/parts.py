@@ -28,9 +28,14 @@ class Part:
     folded: ir.Model
 
     @property
+    def ops(self) -> tuple[str, ...]:
+        """Names of the folded region's ops; types where they have none."""
+        return tuple(node.name or node.op_type for node in self.folded.graph)
+
+    @property
     def label(self) -> str:
         """The folded region's ops, for people."""
-        names = [node.name or node.op_type for node in self.folded.graph]
+        names = self.ops
         return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 

@@ -52,6 +52,23 @@ class Check:
 
 
 @dataclass(frozen=True)
+class PartFigures:
+    """One rewritten part on its own, original against folded on the same input.
+
+    Attributes:
+        ops: names of the folded model's ops in it.
+        rounding: largest difference in the runtime as a share of the rounding bounds of both; None
+            where it could not be run or bounded.
+        channel: largest root mean square difference of a channel in float64 as a share of what the
+            rounding of the constants does to it.
+    """
+
+    ops: tuple[str, ...]
+    rounding: float | None
+    channel: float
+
+
+@dataclass(frozen=True)
 class OutputComparison:
     """One output of the two models, compared in the real runtime.
 
@@ -177,6 +194,7 @@ class Verification:
         strength: how small an error would have been caught, None if not measured.
         mutation: faults planted on purpose, None if not asked for.
         notes: what was skipped or cut short and why, for people.
+        parts: the figures of each rewritten part that was judged, in the order of the graph.
     """
 
     checks: tuple[Check, ...]
@@ -189,6 +207,7 @@ class Verification:
     strength: Strength | None = None
     mutation: MutationTest | None = None
     notes: tuple[str, ...] = ()
+    parts: tuple[PartFigures, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -140,7 +140,8 @@ def run_case(road: Callable[[Path, Path], str], root: Path, name: str, watch: Wa
         outcome, detail = "refused", str(error)
         if "\n" in detail or not detail or len(detail) > 6000:
             wrong = "not one line"
-        elif "memory" in detail:
+        # HDF5 asks for what a damaged header claims and is not given it: nothing is used.
+        elif "memory" in detail and "damaged at" not in detail:
             outcome = "refused for memory"
     except MemoryError:
         outcome, detail, wrong = "failed", "", "memory: " + _last_frames()

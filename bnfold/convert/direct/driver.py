@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,11 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
 from bnfold.formats.keras.read_config import input_shape
+from bnfold.formats.text import clip
 
+logger = logging.getLogger(__name__)
+# What a rule raises on settings that no Keras writes: missing, of another type, out of range.
+_ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -219,7 +224,12 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
     if rule is None:
         raise site.unsupported(why_unsupported(layer) or "has no rule")
     ready = _autocast(site)
-    result = rule(ready)
+    try:
+        result = rule(ready)
+    except _ODD as error:
+        logger.debug("the rule of %s failed", layer.class_name, exc_info=True)
+        said = clip(f"{type(error).__name__}: {error}")
+        raise site.unsupported(f"has settings that its rule cannot read ({said})") from error
     if isinstance(result, Tensor) and layer.class_name not in _OWN_MASKS:
         first = next(leaves_of(ready.args), None)
         carried = first is not None and carries_mask(layer, site.generation)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
-from bnfold.formats.keras.h5 import H5File
+from bnfold.formats.keras.h5 import H5File, reading
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
@@ -134,7 +134,8 @@ class ArchiveHolder:
         group = self._file.group(path)
         if group is None:
             return ()
-        keys = sorted(group, key=lambda key: (0, int(key)) if key.isdecimal() else (1, key))
+        with reading(path):
+            keys = sorted(group, key=lambda key: (0, int(key)) if key.isdecimal() else (1, key))
         return tuple(self._file.array(f"{path}/{key}") for key in keys)
 
     def child(self, attribute: str) -> ArchiveHolder | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
-from bnfold.formats.keras.h5 import H5File
+from bnfold.formats.keras.h5 import H5File, reading
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
@@ -59,11 +59,12 @@ def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
 
 def attribute(attributes: Any, name: str) -> list[Any]:
     """A list that may be cut into "name0", "name1", ... because HDF5 limits attributes."""
-    if name in attributes:
-        return _items(attributes[name], name)
     parts: list[Any] = []
-    while f"{name}{len(parts)}" in attributes:
-        parts.append(_items(attributes[f"{name}{len(parts)}"], name))
+    with reading(name):
+        if name in attributes:
+            return _items(attributes[name], name)
+        while f"{name}{len(parts)}" in attributes:
+            parts.append(_items(attributes[f"{name}{len(parts)}"], name))
     return [item for part in parts for item in part]
 
 

@@ -13,8 +13,10 @@ class UnsupportedLayerError(InputError):
         class_name: its class.
     """
 
+    noun = "Layer"
+
     def __init__(self, layer: str, class_name: str, why: str) -> None:
-        super().__init__(f"Layer {layer!r} ({class_name}) {why}.")
+        super().__init__(f"{self.noun} {layer!r} ({class_name}) {why}.")
         self.layer = layer
         self.class_name = class_name
 
@@ -22,6 +24,4 @@ class UnsupportedLayerError(InputError):
 class UnsupportedModelError(UnsupportedLayerError):
     """A model whose computation is Python code, not a graph of layers."""
 
-    def __init__(self, model: str, class_name: str, why: str) -> None:
-        super().__init__(model, class_name, why)
-        self.args = (f"Model {model!r} ({class_name}) {why}.",)
+    noun = "Model"

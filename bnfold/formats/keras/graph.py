@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnfold.core.errors import InputError
+from bnfold.formats.text import clip
+
 Dim = int | None
 Shape = tuple[Dim, ...]
 AnyArray = npt.NDArray[Any]
@@ -237,7 +240,10 @@ def float_dtype(name: str) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        kind = getattr(ml_dtypes, name, None)
+        if not isinstance(kind, type):
+            raise InputError(f"{clip(name)!r} is no data type.") from None
+        found: np.dtype[Any] = np.dtype(kind)
         return found
 
 

@@ -7,6 +7,8 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,23 @@ _SUSPICIOUS_BYTES = 1 << 30
 _LARGEST_EXPANSION = 1000
 # What the zip library raises on damaged archives, beside Python's own.
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error)
+# What h5py raises on damaged files, whatever it is asked.
+H5_DAMAGES = (OSError, ValueError, KeyError, EOFError, RuntimeError)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what h5py raises meanwhile into one line that names the place.
+
+    Raises:
+        InputError: the file is damaged there.
+    """
+    try:
+        yield
+    except H5_DAMAGES as error:
+        raise InputError(
+            f"The weights are damaged at {clip(name)!r}: {clip(str(error))}."
+        ) from error
 
 
 class H5File:
@@ -50,7 +69,7 @@ class H5File:
             try:
                 source, self._start = _located(self._path, self._member)
                 self._file = h5py.File(source, "r")
-            except (OSError, ValueError, KeyError, EOFError, RuntimeError, *_DAMAGES) as error:
+            except (*H5_DAMAGES, *_DAMAGES) as error:
                 raise InputError(f"The weights cannot be read: {clip(str(error))}.") from error
         return self._file
 
@@ -83,12 +102,14 @@ class H5File:
             raise InputError(f"The weights lack the array {clip(path)!r}.")
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(f"The weights are damaged: {clip(path)!r} is no array.")
-        _refuse_bombs(dataset, path)
-        dtype = dataset.attrs.get("dtype")
-        stored = "bfloat16" if dtype in ("bfloat16", b"bfloat16") else str(dataset.dtype)
-        if dataset.dtype.kind not in "fiub" and stored != "bfloat16":
-            raise InputError(f"The weights are damaged: {clip(path)!r} holds no numbers.")
-        return LazyArray(tuple(dataset.shape), stored, lambda: self._read(path, stored), path)
+        with reading(path):
+            _refuse_bombs(dataset, path)
+            dtype = dataset.attrs.get("dtype")
+            stored = "bfloat16" if dtype in ("bfloat16", b"bfloat16") else str(dataset.dtype)
+            if dataset.dtype.kind not in "fiub" and stored != "bfloat16":
+                raise InputError(f"The weights are damaged: {clip(path)!r} holds no numbers.")
+            shape = tuple(dataset.shape)
+        return LazyArray(shape, stored, lambda: self._read(path, stored), path)
 
     def _read(self, path: str, dtype: str) -> AnyArray:
         try:
@@ -96,7 +117,7 @@ class H5File:
             data = self._straight(dataset)
             if data is None:
                 data = dataset[()]
-        except (OSError, KeyError, ValueError) as error:
+        except H5_DAMAGES as error:
             raise InputError(
                 f"The array {clip(path)!r} cannot be read: {clip(str(error))}."
             ) from error
@@ -127,15 +148,11 @@ def _child(group: h5py.Group, name: str) -> Any:
     Raises:
         InputError: it is a link to another place, or damaged.
     """
-    try:
+    with reading(name):
         if name not in group:
             return None
         _refuse_links(group, name)
         return group[name]
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"The weights are damaged at {clip(name)!r}: {clip(str(error))}."
-        ) from error
 
 
 def _refuse_links(group: h5py.Group, name: str) -> None:

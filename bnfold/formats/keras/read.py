@@ -14,7 +14,7 @@ from bnfold.formats.keras.attach import ArchiveHolder, attach
 from bnfold.formats.keras.attach_flat import attach_flat
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import KerasGraph
-from bnfold.formats.keras.h5 import H5File
+from bnfold.formats.keras.h5 import H5_DAMAGES, H5File
 from bnfold.formats.keras.read_config import parse_model
 from bnfold.formats.sniff import FileKind, describe
 from bnfold.formats.text import clip, shown
@@ -73,7 +73,7 @@ def _h5_config(path: Path) -> Any:
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs["model_config"]
-    except (OSError, KeyError) as error:
+    except H5_DAMAGES as error:
         raise InputError(f"the model config cannot be read: {clip(str(error))}.") from error
     if hasattr(text, "item") and not isinstance(text, (str, bytes)):
         text = text.item()

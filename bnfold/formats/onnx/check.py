@@ -258,6 +258,12 @@ def _check_node(node: onnx.NodeProto, where: str) -> None:
         names.add(attribute.name)
         if not attribute.ref_attr_name:
             _check_attribute(attribute, node, where)
+        # onnx's own inference of shapes ends the process on it.
+        is_count = node.op_type == "Split" and attribute.name == "num_outputs"
+        if is_count and attribute.i != len(node.output):
+            raise InputError(
+                f"{_node(node, where)} says {attribute.i} outputs and has {len(node.output)}"
+            )
 
 
 def _check_attribute(attribute: onnx.AttributeProto, node: onnx.NodeProto, where: str) -> None:

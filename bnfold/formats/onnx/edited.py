@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
+from bnfold.formats.onnx.constants import is_float
 
 # Below this many elements a constant is computed at once: keeping it costs nothing.
 _SMALL = 1 << 16
@@ -87,6 +88,10 @@ class Edited:
         error exceeds the unit roundoff times the largest element, which only numbers below the
         smallest normal one can cause (Higham, Accuracy and Stability, 2.1).
         """
+        if not is_float(self.dtype):
+            return Reason.UNREADABLE_CONSTANT
+        if not _meet(self.base.shape, self.affine.shape):
+            return Reason.AXIS_MISMATCH
         if self.base.size > _SMALL and self._fits_by_bounds():
             return None
         original, exact, result = self.base.astype(np.float64), self.exact(), self.compute()
@@ -114,6 +119,11 @@ class Edited:
         # Rounding loses half a spacing below the smallest normal: far above, nothing is lost.
         safe = (largest == 0.0) | (largest > float(info.tiny) / float(info.eps) * 4)
         return bool(np.all(np.isfinite(largest) & (largest < float(info.max)) & safe))
+
+
+def _meet(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes broadcast; those of a model that no runtime would take may not."""
+    return all(a == b or 1 in (a, b) for a, b in zip(one[::-1], other[::-1], strict=False))
 
 
 def _rows(array: NDArray[Any], rows: slice) -> NDArray[Any]:

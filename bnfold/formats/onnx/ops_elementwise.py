@@ -42,6 +42,8 @@ def batch_normalization(view: NodeView) -> Transfer:
     rank = view.rank(0)
     if rank is None or rank < 2:
         return Opaque(Reason.UNKNOWN_SHAPE, "the rank of its input is not known", candidate=True)
+    if not gamma.shape == beta.shape == mean.shape == variance.shape:
+        return Opaque(Reason.AXIS_MISMATCH, "its parameters differ in size", candidate=True)
     spread = variance + view.attr_float("epsilon", EPSILON)
     bad = np.flatnonzero(~(spread.reshape(-1) > 0))
     if bad.size:

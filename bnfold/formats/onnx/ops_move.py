@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from bnfold.core.diagnostics import Reason
 from bnfold.core.moves import (
@@ -36,6 +35,8 @@ from bnfold.core.transfer import (
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
+# Of longer axes no index is held: nobody normalizes per element of such a one.
+_LONGEST_AXIS = 1 << 22
 _UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "too little of the shape is known")
 
 
@@ -291,14 +292,15 @@ def cut(view: NodeView) -> Transfer:
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         axis %= len(shape)
         size = shape[axis]
-        if isinstance(size, int):
-            moves.append(Take(axis, size, _range(size, start, end, step)))
+        taken = _range(size, start, end, step) if isinstance(size, int) else range(0)
+        if isinstance(size, int) and max(size, len(taken)) <= _LONGEST_AXIS:
+            moves.append(Take(axis, size, np.asarray(taken, dtype=np.int64)))
         else:
             moves.append(Keep((axis,)))
     return Commute(Chain(tuple(moves)))
 
 
-def _range(size: int, start: int, end: int, step: int) -> NDArray[np.int64]:
+def _range(size: int, start: int, end: int, step: int) -> range:
     """Indices of ONNX's Slice: bounds clamped, negative ones counted from the end."""
     start = start + size if start < 0 else start
     end = end + size if end < 0 else end
@@ -306,7 +308,7 @@ def _range(size: int, start: int, end: int, step: int) -> NDArray[np.int64]:
         start, end = min(max(start, 0), size), min(max(end, 0), size)
     else:
         start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
-    return np.arange(start, end, step, dtype=np.int64)
+    return range(start, end, step)
 
 
 @rule("Gather")
@@ -352,7 +354,9 @@ def repeat(view: NodeView) -> Transfer:
         new = after[axis]
         if dim == new and dim is not None:
             continue
-        if isinstance(dim, int) and isinstance(new, int) and dim > 0 and new % dim == 0:
+        if not isinstance(dim, int) or not isinstance(new, int):
+            moves.append(Keep((axis,)))
+        elif 0 < dim <= new <= _LONGEST_AXIS and new % dim == 0:
             moves.append(Take(axis, dim, np.tile(np.arange(dim, dtype=np.int64), new // dim)))
         else:
             moves.append(Keep((axis,)))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # Larger weights are no shapes, axes or pads: the inference need not see them.
 _LARGE_BYTES = 1000
+# What NumPy's arrays can have, those of 1.x too.
+_MOST_AXES = 32
 
 
 def scratch_copy(model: ir.Model) -> ir.Model:
@@ -119,10 +121,12 @@ def _merged(known: ir.Shape | None, inferred: onnx.TensorShapeProto) -> ir.Shape
 
 
 def shape_of(value: ir.Value | None) -> Shape | None:
-    """A neutral shape of ints, names and None; None where the rank is unknown."""
+    """A neutral shape of ints, names and None; None where the rank is unknown or absurd."""
     if value is None:
         return None
     if value.shape is not None:
+        if len(value.shape) > _MOST_AXES:
+            return None
         return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape.dims)
     tensor = value.const_value
     return None if tensor is None else tuple(int(dim) for dim in tensor.shape.numpy())
