@@ -17,6 +17,7 @@ from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_move,
     ops_space,
 )
+from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
 from bnfold.formats.onnx.scope import Scope, bodies
 from bnfold.formats.onnx.shapes import shape_of
@@ -60,7 +61,7 @@ def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
             Op(
                 _unique(node.name or f"{node.op_type}_{position}", names),
                 node.op_type,
-                tuple(None if v is None or not v.name else v.name for v in node.inputs),
+                tuple(None if v is None or not v.name else v.name for v in read_by(node)),
                 tuple(v.name or "" for v in node.outputs),
                 _transfer(NodeView(node, scope.constants, scope.opset)),
                 labels.get(node.name or "", ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +64,24 @@ def reshape(view: NodeView) -> Transfer:
             _target(dim, known, before, axis, bool(view.attr_int("allowzero", 0)))
             for axis, (dim, known) in enumerate(zip(target, after, strict=True))
         )
-    return Commute(Regroup.between(before, after))
+    return Commute(Regroup.between(before, _completed(before, after)))
+
+
+def _completed(before: Shape, after: Shape) -> Shape:
+    """With the one size that is not known: what the others leave of the elements.
+
+    Names cancel: (N, 3, 4) reshaped to (N, ?) is (N, 12).
+    """
+    names = Counter(dim for dim in before if not isinstance(dim, int))
+    open_ends = [i for i, dim in enumerate(after) if not isinstance(dim, int) and dim not in names]
+    if None in names or len(open_ends) != 1:
+        return after
+    rest = (*after[: open_ends[0]], *after[open_ends[0] + 1 :])
+    whole, others = (math.prod(d for d in dims if isinstance(d, int)) for dims in (before, rest))
+    same = names == Counter(dim for dim in rest if not isinstance(dim, int))
+    if not same or others <= 0 or whole % others:
+        return after
+    return (*after[: open_ends[0]], whole // others, *after[open_ends[0] + 1 :])
 
 
 def _target(wanted: int, known: Dim, before: Shape, axis: int, zero: bool) -> Dim:

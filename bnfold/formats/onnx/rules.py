@@ -69,9 +69,10 @@ class NodeView:
         if value is None:
             return None
         shape = shape_of(value)
-        if shape is None and self.is_known(index):
-            return self.constants.shape(value.name or "")
-        return shape
+        whole = shape is not None and all(isinstance(dim, int) for dim in shape)
+        if whole or not self.is_known(index):
+            return shape
+        return self.constants.shape(value.name or "") or shape
 
     def rank(self, index: int) -> int | None:
         """Rank of an operand."""
