@@ -107,7 +107,11 @@ class Walker(Trail):
         if exposed is not None:
             raise Blocked(exposed, value)
         uses = self.state.uses(value)
-        others = [u for u in uses if u != use and not spares(self.graph.ops[u.op].transfer, u.operand, wanted)]
+        others = [
+            u
+            for u in uses
+            if u != use and not spares(self.graph.ops[u.op].transfer, u.operand, wanted)
+        ]
         if others:
             other = self.graph.ops[others[0].op]
             raise Blocked(Reason.OTHER_READER, f"{value} is also read by {other.name}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bnfold.core.affine import Array
 from bnfold.core.diagnostics import Reason
-from bnfold.formats.onnx.shapes import shape_of
+from bnfold.formats.onnx.computed_shapes import shape_of
 
 # Ops that are evaluated on constants: those of which ONNX's reference is known to be right in
 # every opset. All others (a BatchNormalization or a convolution of constants) stay as they are.

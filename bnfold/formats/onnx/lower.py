@@ -15,12 +15,13 @@ from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_elementwise,
     ops_linear,
     ops_move,
+    ops_pick,
     ops_space,
 )
+from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
 from bnfold.formats.onnx.scope import Scope, bodies
-from bnfold.formats.onnx.shapes import shape_of
 
 
 @dataclass(frozen=True)

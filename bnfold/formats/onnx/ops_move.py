@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,6 +33,7 @@ from bnfold.core.transfer import (
     Split,
     Transfer,
 )
+from bnfold.formats.onnx.computed_shapes import completed
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
@@ -64,24 +63,7 @@ def reshape(view: NodeView) -> Transfer:
             _target(dim, known, before, axis, bool(view.attr_int("allowzero", 0)))
             for axis, (dim, known) in enumerate(zip(target, after, strict=True))
         )
-    return Commute(Regroup.between(before, _completed(before, after)))
-
-
-def _completed(before: Shape, after: Shape) -> Shape:
-    """With the one size that is not known: what the others leave of the elements.
-
-    Names cancel: (N, 3, 4) reshaped to (N, ?) is (N, 12).
-    """
-    names = Counter(dim for dim in before if not isinstance(dim, int))
-    open_ends = [i for i, dim in enumerate(after) if not isinstance(dim, int) and dim not in names]
-    if None in names or len(open_ends) != 1:
-        return after
-    rest = (*after[: open_ends[0]], *after[open_ends[0] + 1 :])
-    whole, others = (math.prod(d for d in dims if isinstance(d, int)) for dims in (before, rest))
-    same = names == Counter(dim for dim in rest if not isinstance(dim, int))
-    if not same or others <= 0 or whole % others:
-        return after
-    return (*after[: open_ends[0]], whole // others, *after[open_ends[0] + 1 :])
+    return Commute(Regroup.between(before, completed(before, after)))
 
 
 def _target(wanted: int, known: Dim, before: Shape, axis: int, zero: bool) -> Dim:
@@ -238,13 +220,23 @@ def dropout(view: NodeView) -> Transfer:
     return Commute()
 
 
-@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+def _homogeneous(view: NodeView, move: Move) -> Commute:
+    """f(s * x) = s * f(x) for s >= 0, and nothing of the kind for a shift."""
+    detail = f"{view.op_type} passes a scale, not a shift"
+    return Commute(
+        move, sign=Sign.NOT_NEGATIVE, shift_blocked=Reason.ACTIVATION_SHIFT, detail=detail
+    )
+
+
+@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "GlobalLpPool")
 def pool(view: NodeView) -> Transfer:
-    """The largest element or the mean of a window; parameters are constant over space."""
+    """The largest element, the mean or a norm of a window; parameters are constant over space."""
     rank = view.rank(0)
     if rank is None:
         return _UNKNOWN
     move = Keep(tuple(range(2, rank)))
+    if "Lp" in view.op_type:
+        return _homogeneous(view, move)
     if "Max" in view.op_type:
         if view.is_used(1):
             return Opaque(Reason.EXTRA_OUTPUTS, "the indices of the largest elements are used")
@@ -261,9 +253,9 @@ def pool(view: NodeView) -> Transfer:
     return Commute(move)
 
 
-@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL1", "ReduceL2")
 def reduce(view: NodeView) -> Transfer:
-    """Axes are averaged, summed, or searched for their largest or smallest element."""
+    """Axes are averaged, summed, measured, or searched for their largest or smallest element."""
     rank = view.rank(0)
     if rank is None or not view.is_float(0):
         return _UNKNOWN if rank is None else Opaque(detail="integers")
@@ -274,10 +266,12 @@ def reduce(view: NodeView) -> Transfer:
         axes = ()
     if not axes:
         if view.attr_int("noop_with_empty_axes", 0):
-            return Commute()
+            return Commute() if view.op_type in _NEUTRAL_ON_ONE else _UNKNOWN
         axes = tuple(range(rank))
     keepdims = bool(view.attr_int("keepdims", 1))
     move = Reduce(tuple(sorted(axis % rank for axis in axes)), rank, keepdims)
+    if view.op_type in ("ReduceL1", "ReduceL2"):
+        return _homogeneous(view, move)
     if view.op_type == "ReduceSum":
         times = size_of([(view.shape(0) or ())[axis] for axis in move.axes])
         if isinstance(times, int) and times > 0:
@@ -286,6 +280,10 @@ def reduce(view: NodeView) -> Transfer:
         return Commute(move, shift_blocked=Reason.UNKNOWN_SHAPE, detail=detail)
     sign = Sign.ANY if view.op_type == "ReduceMean" else Sign.NOT_NEGATIVE
     return Commute(move, sign=sign)
+
+
+# Reductions that leave a single element as it is.
+_NEUTRAL_ON_ONE = frozenset({"ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"})
 
 
 @rule("Slice")

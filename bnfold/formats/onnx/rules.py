@@ -16,8 +16,8 @@ from bnfold.core.affine import Array
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Transfer
 from bnfold.formats.onnx.attributes import float_attribute, floats_attribute
+from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import OnnxConstants, is_float
-from bnfold.formats.onnx.shapes import shape_of
 
 
 class NodeView:
