@@ -88,11 +88,28 @@ class Graph:
         }
 
     @cached_property
+    def live(self) -> frozenset[int]:
+        """Numbers of the ops whose results' elements an output depends on.
+
+        An op that nobody reads, or of which only the shape is read, minds no affine.
+        """
+        needed = {*self.outputs, *self.captured}
+        found: set[int] = set()
+        for number in reversed(range(len(self.ops))):
+            op = self.ops[number]
+            if needed.isdisjoint(op.outputs):
+                continue
+            found.add(number)
+            if not isinstance(op.transfer, ShapeOnly):
+                needed.update(name for name in op.inputs if name is not None)
+        return frozenset(found)
+
+    @cached_property
     def readers(self) -> dict[str, tuple[Use, ...]]:
-        """Value name to the uses that depend on its elements."""
+        """Value name to the uses that depend on its elements, and that an output depends on."""
         found: dict[str, list[Use]] = {}
         for number, op in enumerate(self.ops):
-            if isinstance(op.transfer, ShapeOnly):
+            if number not in self.live or isinstance(op.transfer, ShapeOnly):
                 continue
             for operand, name in enumerate(op.inputs):
                 if name is not None:

@@ -8,7 +8,7 @@ differ, or where too little of the shape is known to tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol
 
@@ -186,12 +186,14 @@ def _known(sizes: Shape, present: tuple[int, ...] | None) -> tuple[int, ...]:
 class Take:
     """Along one axis, output element i is input element ``index[i]`` (-1: a constant).
 
-    Serves Slice, Gather by constants, Split, Tile, Pad (with -1 at a constant border).
+    Serves Slice, Gather by constants, Split, Tile, Pad (with -1 at a constant border). A confined
+    one leaves elements alone that were not taken, even where all could have the same parameters.
     """
 
     axis: int
     size: int
     index: NDArray[np.int64]
+    confined: bool = False
 
     def forward(self, affine: Affine) -> Affine:
         """Taken parameters; the identity where the output is a constant."""
@@ -214,7 +216,8 @@ class Take:
     def backward(self, affine: Affine) -> Affine:
         """Parameters scattered back; the identity where nothing was taken."""
         border = bool((self.index < 0).any())
-        if not border and (affine.rank == 0 or not affine.varies_along(self.axis)):
+        free = affine.rank == 0 or not affine.varies_along(self.axis)
+        if free and not border and not self.confined:
             return affine
         if affine.rank == 0:
             raise Blocked(Reason.UNKNOWN_SHAPE, "the rank is not known")
@@ -298,3 +301,12 @@ class Chain:
         for move in reversed(self.moves):
             affine = move.backward(affine)
         return affine
+
+
+def confined(move: Move) -> Move:
+    """The same move, which backward asks nothing of elements that it does not take."""
+    if isinstance(move, Take):
+        return replace(move, confined=True)
+    if isinstance(move, Chain):
+        return Chain(tuple(confined(part) for part in move.moves))
+    return move

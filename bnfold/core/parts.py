@@ -12,7 +12,7 @@ from bnfold.core.affine import Affine, Array
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Reason
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Bias, Border, Commute, Contraction, Passage, Sign
+from bnfold.core.transfer import Bias, Border, Commute, Contraction, Passage, Sign, Transfer
 
 
 def composed(outer: Affine, inner: Affine) -> Affine:
@@ -106,6 +106,16 @@ def fit_shape(affine: Affine, shape: Shape, name: str) -> Affine:
                 f"{name} has size {dim} where the affine has {size} parameters",
             )
     return affine.at_rank(len(shape))
+
+
+def spares(transfer: Transfer, operand: int, affine: Affine) -> bool:
+    """Whether the op takes only elements of its operand that ``affine`` leaves alone."""
+    if not isinstance(transfer, Commute) or transfer.data != operand or transfer.borders:
+        return False
+    try:
+        return transfer.move.forward(affine).is_identity
+    except Blocked:
+        return False
 
 
 def slices(affine: Affine, axis: int, sizes: Sequence[int | None]) -> list[Affine]:

@@ -111,6 +111,9 @@ def _settle(state: State, unit: Unit, outcomes: dict[int, Outcome]) -> bool:
         refusal = _here(state, unit, Reason.NOT_FINITE)
         _record(outcomes, unit.ops, (refusal,), ())
         return False
+    if not state.uses(unit.value) and state.exposed(unit.value) is None:
+        _record(outcomes, unit.ops, (_here(state, unit, Reason.UNUSED_VALUE, unit.value),), ())
+        return False
     walker = Walker(state)
     before = _cost(state)
     best: tuple[Cost, Placement] | None = None

@@ -20,6 +20,7 @@ from bnfold.core.diagnostics import Direction, Reason
 from bnfold.core.graph import Op, Use
 from bnfold.core.holding import form_for
 from bnfold.core.labels import Labels
+from bnfold.core.moves import confined
 from bnfold.core.parts import (
     assembled,
     bias_change,
@@ -29,6 +30,7 @@ from bnfold.core.parts import (
     check_sign,
     composed,
     slices,
+    spares,
 )
 from bnfold.core.state import Standing
 from bnfold.core.trail import BACK, Stopped, Trail
@@ -89,7 +91,7 @@ class Walker(Trail):
             producer = self.graph.producers.get(value)
             op = None if producer is None else self.graph.ops[producer[0]]
             with self._at(op, BACK):
-                self._check_sole_reader(value, use)
+                self._check_sole_reader(value, use, wanted)
                 if producer is None:
                     why = self.graph.constants.why_not(value)
                     raise Blocked(why or Reason.GRAPH_INPUT, value)
@@ -100,11 +102,16 @@ class Walker(Trail):
             self._trail.append(op.name)
             use, wanted = following
 
-    def _check_sole_reader(self, value: str, use: Use) -> None:
+    def _check_sole_reader(self, value: str, use: Use, wanted: Affine) -> None:
         exposed = self.state.exposed(value)
         if exposed is not None:
             raise Blocked(exposed, value)
-        others = [u for u in self.state.uses(value) if u != use]
+        uses = self.state.uses(value)
+        others = [
+            u
+            for u in uses
+            if u != use and not spares(self.graph.ops[u.op].transfer, u.operand, wanted)
+        ]
         if others:
             other = self.graph.ops[others[0].op]
             raise Blocked(Reason.OTHER_READER, f"{value} is also read by {other.name}")
@@ -128,7 +135,7 @@ class Walker(Trail):
             case Commute():
                 with self._at(op, BACK):
                     check_law(transfer, wanted, transfer.to_input)
-                    moved = transfer.move.backward(wanted)
+                    moved = self._move_back(Use(number, transfer.data), transfer, wanted)
                     self._change_borders(number, transfer, wanted, border_behind)
                 return Use(number, transfer.data), moved
             case Sum():
@@ -159,6 +166,14 @@ class Walker(Trail):
             case Opaque():
                 with self._at(op, BACK):
                     raise Blocked(transfer.reason, transfer.detail)
+
+    def _move_back(self, use: Use, transfer: Commute, wanted: Affine) -> Affine:
+        """Parameters on the operand; where others read it too, on what the op takes of it only."""
+        name = self.graph.ops[use.op].inputs[use.operand]
+        shared = name is not None and len(self.state.uses(self.state.origin(name))) > 1
+        if shared and wanted.rank:
+            return confined(transfer.move).backward(wanted)
+        return transfer.move.backward(wanted)
 
     def _change_borders(
         self,
@@ -317,9 +332,9 @@ class Walker(Trail):
                 exposed = self.state.exposed(value)
                 if exposed is not None:
                     raise Blocked(exposed, value)
-                uses = self.state.uses(value)
-                if not uses:
-                    raise Blocked(Reason.UNUSED_VALUE, value)
+            uses = self.state.uses(value)
+            if not uses:
+                return  # a piece that nobody reads
             if len({use.op for use in uses}) < len(uses):
                 op = self.graph.ops[uses[0].op]
                 with self._at(op, FORTH):

@@ -47,6 +47,7 @@ _STEERING: dict[str, int] = {
     "TopK": 1,
     "OneHot": 1,
     "Dropout": 1,
+    "Pow": 1,
 }
 
 
@@ -104,10 +105,14 @@ def rounding_of(model: ir.Model) -> Rounding:
     computed |= {id(v) for v in model.graph.inputs if v.name not in model.graph.initializers}
     constants: dict[str, float] = {}
     values: dict[str, float] = {}
+    steering = {
+        id(value)
+        for node in nodes
+        for value in node.inputs[_STEERING.get(node.op_type, sys.maxsize) :]
+    }
     for node in nodes:
-        first_steering = _STEERING.get(node.op_type, sys.maxsize)
-        for index, value in enumerate(_reads(node)):
-            if id(value) in computed or index >= first_steering or value.graph is not model.graph:
+        for value in _reads(node):
+            if id(value) in computed or id(value) in steering or value.graph is not model.graph:
                 continue
             if _floating(value):
                 constants[value.name or ""] = _roundoff(value, default)

@@ -290,7 +290,7 @@ def error_bounds(
     The inputs are exact; each bound holds with the probability that `bounds.gamma` states.
 
     Raises:
-        NoBoundError: if an op has no row.
+        NoBoundError: if an op has no row, or nothing that it computes depends on the inputs.
         EvaluationError: if the model cannot be evaluated.
     """
     errors: dict[str, Array] = {}
@@ -308,4 +308,7 @@ def error_bounds(
         errors[call.output_names[0]] = row(_Step(call, given, u, rounded, constants))
 
     model.run(feeds, visit=visit)
-    return {name: errors[name] for name in model.outputs if name in errors}
+    fixed = [name for name in model.outputs if name not in errors]
+    if fixed:
+        raise NoBoundError(f"'{fixed[0]}' is the same for every input")
+    return {name: errors[name] for name in model.outputs}

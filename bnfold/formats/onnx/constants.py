@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bnfold.core.affine import Array
 from bnfold.core.diagnostics import Reason
-from bnfold.formats.onnx.shapes import shape_of
+from bnfold.formats.onnx.computed_shapes import shape_of
 
 # Ops that are evaluated on constants: those of which ONNX's reference is known to be right in
 # every opset. All others (a BatchNormalization or a convolution of constants) stay as they are.
@@ -76,7 +76,7 @@ class OnnxConstants:
             names = [value.name for value in node.outputs if value.name]
             self._known.update(names)
             if node.op_type not in _QUANTIZED and all(
-                value is None or self.is_constant(value.name or "") for value in node.inputs
+                value is None or self.is_constant(value.name or "") for value in read_by(node)
             ):
                 self._editable.update(names)
 
@@ -87,7 +87,7 @@ class OnnxConstants:
             return False
         if not node.inputs and node.op_type != "Constant":
             return False
-        return all(value is None or self.is_known(value.name or "") for value in node.inputs)
+        return all(value is None or self.is_known(value.name or "") for value in read_by(node))
 
     # -- the protocol of the core ---------------------------------------------------------
 
@@ -154,6 +154,8 @@ class OnnxConstants:
             node = value.producer()
             inputs = [] if node is None else node.inputs
             arrays = [None if v is None else self.array(v.name or "") for v in inputs]
+            if node is not None and node.op_type == "CastLike":
+                arrays[1] = _of_type(node.inputs[1], value)
             self._cache[name] = self._evaluate(value, arrays)
         return self._cache[name]
 
@@ -183,6 +185,17 @@ class OnnxConstants:
         if node.op_type == "Identity":
             return inputs[0]
         return _run(node, inputs, value)
+
+
+def read_by(node: ir.Node) -> tuple[ir.Value | None, ...]:
+    """The operands whose elements the op reads: of the second one of a CastLike only the type."""
+    return tuple(node.inputs[:1] if node.op_type == "CastLike" else node.inputs)
+
+
+def _of_type(like: ir.Value | None, result: ir.Value) -> NDArray[np.generic] | None:
+    """Something of the type that a CastLike casts to; None where nobody declared it."""
+    dtype = (None if like is None else like.dtype) or result.dtype
+    return None if dtype is None else np.zeros((), dtype=dtype.numpy())
 
 
 def _casts_to_float(node: ir.Node) -> bool:

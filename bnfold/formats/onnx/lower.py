@@ -15,11 +15,13 @@ from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_elementwise,
     ops_linear,
     ops_move,
+    ops_pick,
     ops_space,
 )
+from bnfold.formats.onnx.computed_shapes import shape_of
+from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
 from bnfold.formats.onnx.scope import Scope, bodies
-from bnfold.formats.onnx.shapes import shape_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
             Op(
                 _unique(node.name or f"{node.op_type}_{position}", names),
                 node.op_type,
-                tuple(None if v is None or not v.name else v.name for v in node.inputs),
+                tuple(None if v is None or not v.name else v.name for v in read_by(node)),
                 tuple(v.name or "" for v in node.outputs),
                 _transfer(NodeView(node, scope.constants, scope.opset)),
                 labels.get(node.name or "", ""),

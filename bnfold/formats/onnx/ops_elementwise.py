@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -106,7 +108,7 @@ def arithmetic(view: NodeView) -> Transfer:
     detail = "a quotient passes a scale of the dividend, not a shift"
     if same_shape and not view.is_known(0):
         return Commute(shift_blocked=Reason.ACTIVATION_SHIFT, detail=detail)
-    return Opaque(Reason.ACTIVATION, "division by a computed value")
+    return _quotient(view)
 
 
 def _by_constant(view: NodeView, side: int) -> Transfer | None:
@@ -126,7 +128,7 @@ def _by_constant(view: NodeView, side: int) -> Transfer | None:
     scale, shift, form = _affine_of(view.op_type, side, constant)
     if scale is None or not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         if view.op_type == "Div" and side == 0:
-            return Opaque(Reason.ACTIVATION, "a constant divided by the value")
+            return _quotient(view)
         return Opaque(Reason.NOT_FINITE, candidate=True)
     return Source(Affine.of(scale, shift, len(shape or ())), form, data=1 - side)
 
@@ -167,6 +169,21 @@ def _product(view: NodeView) -> Transfer:
     return Contraction(Labels(x, w, y, sizes_of((y, out))))
 
 
+def _quotient(view: NodeView) -> Transfer:
+    """The dividend takes a scale of the quotient; nothing passes the divisor."""
+    product = _product(view)
+    if not isinstance(product, Contraction):
+        return product
+    return replace(
+        product,
+        x=1,
+        w=0,
+        labels=product.labels.swapped(),
+        input_blocked=Reason.ACTIVATION,
+        blocked_detail="division by a computed value",
+    )
+
+
 def _aligned(shape: Shape, out: Shape, y: Axes) -> Axes:
     offset = len(out) - len(shape)
     return tuple(
@@ -202,10 +219,29 @@ def scaler(view: NodeView) -> Transfer:
 
 @rule("Sum", "Mean")
 def total(view: NodeView) -> Transfer:
-    """Any number of values added up, or averaged."""
+    """Any number of values added up, or averaged; of one and constants, an affine."""
     count = len(view.node.inputs)
     weight = 1.0 if view.op_type == "Sum" else 1.0 / count
+    computed = [index for index in range(count) if not view.is_known(index)]
+    if len(computed) == 1:
+        found = _plus_constants(view, computed[0], weight)
+        if found is not None:
+            return found
     return Sum(tuple(range(count)), (weight,) * count)
+
+
+def _plus_constants(view: NodeView, data: int, weight: float) -> Source | None:
+    """The affine of one operand; None where a constant widens it or cannot be used."""
+    shape = view.shape(data)
+    constants = [view.float64(i) for i in range(len(view.node.inputs)) if i != data]
+    if shape is None or not view.is_float(data):
+        return None
+    shift = np.zeros(())
+    for constant in constants:
+        if constant is None or not _fits(constant.shape, shape) or not np.isfinite(constant).all():
+            return None
+        shift = shift + constant
+    return Source(Affine.of(weight, weight * shift, len(shape)), Form.FIXED, data=data)
 
 
 @rule("Max", "Min")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bnfold.core.diagnostics import Reason
 from bnfold.core.labels import Axes, Labels
-from bnfold.core.moves import Shape
-from bnfold.core.transfer import Bias, Contraction, Opaque, Rewrite, Sign, Transfer
+from bnfold.core.moves import Permute, Shape
+from bnfold.core.transfer import (
+    Bias,
+    Commute,
+    Contraction,
+    Opaque,
+    Rewrite,
+    Sign,
+    Transfer,
+)
 from bnfold.formats.onnx.rules import NodeView, rule
 
 _UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the kernel's shape is not known")
@@ -132,23 +142,50 @@ def _pads(view: NodeView, kernel: Shape) -> bool:
 
 @rule("Einsum")
 def einsum(view: NodeView) -> Transfer:
-    """Two operands, one letter per axis, none repeated within an operand."""
-    equation = view.attr_string("equation", "").replace(" ", "")
-    if "." in equation or "->" not in equation:
-        return Opaque(detail=f"Einsum {equation}")
-    left, right = equation.split("->")
-    terms = left.split(",")
-    if len(terms) != 2 or any(len(set(term)) < len(term) for term in (*terms, right)):
-        return Opaque(detail=f"Einsum {equation}")
+    """Two operands, one letter per axis, none repeated within an operand; or one, transposed."""
+    given = view.attr_string("equation", "").replace(" ", "")
+    equation = _spelled_out(given, [view.rank(i) for i in range(len(view.node.inputs))])
+    if equation is None:
+        return Opaque(detail=f"Einsum {given}")
+    *terms, right = equation
+    if any(len(set(term)) < len(term) for term in equation) or len(terms) > 2:
+        return Opaque(detail=f"Einsum {given}")
+    if len(terms) == 1:
+        if sorted(terms[0]) != sorted(right):
+            return Opaque(detail=f"Einsum {given}")
+        return Commute(Permute(tuple(terms[0].index(letter) for letter in right)))
     x, w, y = (tuple((letter,) for letter in term) for term in (*terms, right))
-    if set(right) - set(left) or [view.rank(0), view.rank(1)] != [len(x), len(w)]:
+    if set(right) - set("".join(terms)) or [view.rank(0), view.rank(1)] != [len(x), len(w)]:
         return _UNKNOWN
     sizes = sizes_of((x, view.shape(0)), (w, view.shape(1)), (y, view.out_shape))
     # An axis of size 1 may be broadcast against a larger one of the same letter.
     shapes = zip((*x, *w), (*(view.shape(0) or ()), *(view.shape(1) or ())), strict=True)
     if any(isinstance(dim, int) and dim != sizes.get(names[0], dim) for names, dim in shapes):
-        return Opaque(detail=f"Einsum {equation} with broadcasting")
+        return Opaque(detail=f"Einsum {given} with broadcasting")
     return _sided(view, Contraction(Labels(x, w, y, sizes)))
+
+
+def _spelled_out(equation: str, ranks: Sequence[int | None]) -> list[str] | None:
+    """The terms and the result, with letters for each "..." and for a result that is not given."""
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    free = [letter for letter in string.ascii_letters if letter not in equation]
+    covered = ""
+    for index, term in enumerate(terms):
+        if "..." not in term:
+            continue
+        rank = ranks[index] if index < len(ranks) else None
+        count = -1 if rank is None else rank - len(term) + 3
+        if not 0 <= count <= len(free):
+            return None
+        letters = "".join(free[:count][::-1])  # aligned from the right
+        terms[index] = term.replace("...", letters)
+        covered = max(covered, letters, key=len)
+    if not arrow:
+        every = "".join(terms)
+        once = sorted(c for c in set(every) - set(covered) if every.count(c) == 1)
+        right = covered + "".join(once)
+    return [*terms, right.replace("...", covered)]
 
 
 @rule("LSTM", "GRU", "RNN")

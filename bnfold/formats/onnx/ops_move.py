@@ -32,6 +32,7 @@ from bnfold.core.transfer import (
     Split,
     Transfer,
 )
+from bnfold.formats.onnx.computed_shapes import completed
 from bnfold.formats.onnx.constants import is_float
 from bnfold.formats.onnx.rules import NodeView, rule
 
@@ -63,7 +64,7 @@ def reshape(view: NodeView) -> Transfer:
             _target(dim, known, before, axis, bool(view.attr_int("allowzero", 0)))
             for axis, (dim, known) in enumerate(zip(target, after, strict=True))
         )
-    return Commute(Regroup.between(before, after))
+    return Commute(Regroup.between(before, completed(before, after)))
 
 
 def _target(wanted: int, known: Dim, before: Shape, axis: int, zero: bool) -> Dim:
@@ -220,13 +221,23 @@ def dropout(view: NodeView) -> Transfer:
     return Commute()
 
 
-@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+def _homogeneous(view: NodeView, move: Move) -> Commute:
+    """f(s * x) = s * f(x) for s >= 0, and nothing of the kind for a shift."""
+    detail = f"{view.op_type} passes a scale, not a shift"
+    return Commute(
+        move, sign=Sign.NOT_NEGATIVE, shift_blocked=Reason.ACTIVATION_SHIFT, detail=detail
+    )
+
+
+@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "GlobalLpPool")
 def pool(view: NodeView) -> Transfer:
-    """The largest element or the mean of a window; parameters are constant over space."""
+    """The largest element, the mean or a norm of a window; parameters are constant over space."""
     rank = view.rank(0)
     if rank is None:
         return _UNKNOWN
     move = Keep(tuple(range(2, rank)))
+    if "Lp" in view.op_type:
+        return _homogeneous(view, move)
     if "Max" in view.op_type:
         if view.is_used(1):
             return Opaque(Reason.EXTRA_OUTPUTS, "the indices of the largest elements are used")
@@ -243,9 +254,9 @@ def pool(view: NodeView) -> Transfer:
     return Commute(move)
 
 
-@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL1", "ReduceL2")
 def reduce(view: NodeView) -> Transfer:
-    """Axes are averaged, summed, or searched for their largest or smallest element."""
+    """Axes are averaged, summed, measured, or searched for their largest or smallest element."""
     rank = view.rank(0)
     if rank is None or not view.is_float(0):
         return _UNKNOWN if rank is None else Opaque(detail="integers")
@@ -256,10 +267,12 @@ def reduce(view: NodeView) -> Transfer:
         axes = ()
     if not axes:
         if view.attr_int("noop_with_empty_axes", 0):
-            return Commute()
+            return Commute() if view.op_type in _NEUTRAL_ON_ONE else _UNKNOWN
         axes = tuple(range(rank))
     keepdims = bool(view.attr_int("keepdims", 1))
     move = Reduce(tuple(sorted(axis % rank for axis in axes)), rank, keepdims)
+    if view.op_type in ("ReduceL1", "ReduceL2"):
+        return _homogeneous(view, move)
     if view.op_type == "ReduceSum":
         times = size_of([(view.shape(0) or ())[axis] for axis in move.axes])
         if isinstance(times, int) and times > 0:
@@ -268,6 +281,10 @@ def reduce(view: NodeView) -> Transfer:
         return Commute(move, shift_blocked=Reason.UNKNOWN_SHAPE, detail=detail)
     sign = Sign.ANY if view.op_type == "ReduceMean" else Sign.NOT_NEGATIVE
     return Commute(move, sign=sign)
+
+
+# Reductions that leave a single element as it is.
+_NEUTRAL_ON_ONE = frozenset({"ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"})
 
 
 @rule("Slice")

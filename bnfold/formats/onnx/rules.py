@@ -16,8 +16,8 @@ from bnfold.core.affine import Array
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Transfer
 from bnfold.formats.onnx.attributes import float_attribute, floats_attribute
+from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import OnnxConstants, is_float
-from bnfold.formats.onnx.shapes import shape_of
 
 
 class NodeView:
@@ -69,9 +69,10 @@ class NodeView:
         if value is None:
             return None
         shape = shape_of(value)
-        if shape is None and self.is_known(index):
-            return self.constants.shape(value.name or "")
-        return shape
+        whole = shape is not None and all(isinstance(dim, int) for dim in shape)
+        if whole or not self.is_known(index):
+            return shape
+        return self.constants.shape(value.name or "") or shape
 
     def rank(self, index: int) -> int | None:
         """Rank of an operand."""

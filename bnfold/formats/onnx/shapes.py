@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from bnfold.core.moves import Shape
+from bnfold.formats.onnx.computed_shapes import complete_shapes, shape_of
 from bnfold.formats.onnx.function_shapes import infer_functions
 from bnfold.formats.onnx.names import name_values
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # Larger weights are no shapes, axes or pads: the inference need not see them.
 _LARGE_BYTES = 1000
-# What NumPy's arrays can have, those of 1.x too.
-_MOST_AXES = 32
 
 
 def scratch_copy(model: ir.Model) -> ir.Model:
@@ -30,15 +28,30 @@ def scratch_copy(model: ir.Model) -> ir.Model:
 
     scratch = model.clone()
     name_values(scratch)
+    _name_free_sizes(scratch.graph)
     _look_through_identities(scratch.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(_light_proto(scratch), data_prop=True)
     except Exception as error:  # the inference library raises whatever it likes on odd models
         logger.info("shape inference failed: %s", error)
         return scratch
-    _fill(scratch.graph, inferred.graph)
-    infer_functions(scratch, _fill)
+    _fill_all(scratch.graph, inferred.graph)
+    infer_functions(scratch, _fill_all)
     return scratch
+
+
+def _name_free_sizes(graph: ir.Graph) -> None:
+    """Give each size of an input that is free a name, so that it is known again further on."""
+    for value in graph.inputs:
+        if value.shape is not None and None in (dims := shape_of(value) or ()):
+            value.shape = ir.Shape(
+                [f"{value.name}:{axis}" if dim is None else dim for axis, dim in enumerate(dims)]
+            )
+
+
+def _fill_all(graph: ir.Graph | ir.Function, inferred: onnx.GraphProto) -> None:
+    _fill(graph, inferred)
+    complete_shapes(graph)
 
 
 def _look_through_identities(graph: ir.Graph) -> None:
@@ -118,15 +131,3 @@ def _merged(known: ir.Shape | None, inferred: onnx.TensorShapeProto) -> ir.Shape
             own = known[axis] if known is not None and axis < len(known) else None
             dims.append(own if isinstance(own, int) or own is None else own.value)
     return ir.Shape(dims)
-
-
-def shape_of(value: ir.Value | None) -> Shape | None:
-    """A neutral shape of ints, names and None; None where the rank is unknown or absurd."""
-    if value is None:
-        return None
-    if value.shape is not None:
-        if len(value.shape) > _MOST_AXES:
-            return None
-        return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape.dims)
-    tensor = value.const_value
-    return None if tensor is None else tuple(int(dim) for dim in tensor.shape.numpy())

@@ -161,6 +161,34 @@ SETTINGS = [
     _of("ReduceSum(x)", "2,3,4"),
     _of("ReduceSum<axes=[1,2]>(x)", "2,3,4", 11),
     _of("ReduceSum<noop_with_empty_axes=1>(x)", "2,3,4"),
+    *(_of(f"{op}<axes=[1], keepdims=0>(x)", "2,3,4") for op in ("ReduceL1", "ReduceL2")),
+    _of("CumSum(x, a)", "2,3,4", a=np.array(1)),
+    _of("CumSum<reverse=1, exclusive=1>(x, a)", "2,3,4", a=np.array(-1)),
+    *(_of(f"Trilu<upper={upper}>(x)", "2,3,4") for upper in (0, 1)),
+    *(
+        _of("Compress<axis=1>(x, c)", "2,3,4", c=np.array(chosen))
+        for chosen in ([True, False, True], [False, True])
+    ),
+    *(
+        _of(f"GatherElements<axis={axis}>(x, i)", "2,3,3", i=np.array(index))
+        for axis, index in (
+            (0, [[[0, 1, 0], [1, 1, 0], [0, 0, 0]]]),
+            (1, [[[2, 1], [0, 0], [1, 1], [2, 0]]]),
+            (-1, [[[2, 1], [0, 0], [1, 1]], [[2, 1], [0, 1], [1, 1]]]),
+        )
+    ),
+    *(
+        _of(f"GatherND<batch_dims={batch}>(x, i)", "2,3,4", i=np.array(index))
+        for batch, index in (
+            (0, [[1], [0], [1]]),
+            (0, [[1, 2], [0, 0]]),
+            (1, [[[1], [2]], [[0], [0]]]),
+            (1, [[1], [2]]),
+        )
+    ),
+    _of("ReverseSequence<time_axis=1, batch_axis=0>(x, n)", "2,3,4", n=np.array([2, 3])),
+    _of("ReverseSequence<time_axis=0, batch_axis=1>(x, n)", "3,2,4", n=np.array([2, 3])),
+    *(_of("CenterCropPad<axes=[2,-1]>(x, n)", "2,3,4,5", 18, n=n) for n in ([2, 3], [6, 3])),
     *(_of(f"{op}(x)", "2,3,4") for op in ("Relu", "LeakyRelu", "Abs", "Identity", "Dropout")),
     _of("PRelu(x, s)", "2,3,4", s=(3, 1)),
     _of("Clip(x, low)", "2,3", low=0.0),

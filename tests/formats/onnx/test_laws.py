@@ -11,7 +11,7 @@ import pytest
 
 import bnfold.formats.onnx.lower  # noqa: F401 - fills the table
 from bnfold.formats.onnx.rules import RULES
-from tests.formats.onnx.laws import elementwise, linear, move
+from tests.formats.onnx.laws import elementwise, linear, move, pick
 from tests.formats.onnx.support.cases import Case
 from tests.formats.onnx.support.check import (
     assert_same,
@@ -24,7 +24,7 @@ from tests.formats.onnx.support.check import (
     run_reference,
 )
 
-TABLES = (linear, move, elementwise)
+TABLES = (linear, move, pick, elementwise)
 BACKWARD = {op: rows for table in TABLES for op, rows in table.BACKWARD.items()}
 FORWARD = {op: rows for table in TABLES for op, rows in table.FORWARD.items()}
 LAWS = [

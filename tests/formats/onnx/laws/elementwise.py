@@ -331,11 +331,61 @@ BACKWARD["Div"] += (
         "a constant divided by the value",
         "h = Gemm(x, W, b)  m = Div(t, h)  y = Mul(m, s)",
         "T[2,4] x",
-        "Gemm Div Mul",
-        "backward BNF204",
+        "Gemm Div",
         **_GEMM,
         t=(3,),
         s=(3,),
+    ),
+    case(
+        "a constant divided by the value: the shift",
+        "h = Gemm(x, W, b)  m = Div(t, h)  g = Mul(m, s)  y = Add(g, v)",
+        "T[2,4] x",
+        "Gemm Div Add",
+        "backward BNF210",
+        **_GEMM,
+        t=(3,),
+        s=(3,),
+        v=(3,),
+    ),
+    case(
+        "a constant divided by the value, of too few elements",
+        "h = Gemm(x, W, b)  m = Div(t, h)  y = Mul(m, s)",
+        "T[2,4] x",
+        "Gemm Div Mul",
+        "backward BNF201",
+        **_GEMM,
+        t=1.0,
+        s=(3,),
+    ),
+)
+BACKWARD["Sum"] += (
+    case(
+        "with constants it is an affine",
+        "h = Gemm(x, W, b)  m = Sum(s, h, t)  y = Sigmoid(m)",
+        "T[2,4] x",
+        "Gemm Sigmoid",
+        **_GEMM,
+        s=(3,),
+        t=(1, 3),
+    ),
+    case(
+        "with a constant that widens it, it is a sum",
+        "h = Gemm(x, W, b)  m = Sum(h, t)  y = Mul(m, s)",
+        "T[1,4] x",
+        "Gemm Sum",
+        **_GEMM,
+        s=(3,),
+        t=(2, 3),
+    ),
+)
+BACKWARD["Mean"] += (
+    case(
+        "with a constant it is an affine",
+        "h = Gemm(x, W, b)  m = Mean(h, t)  y = Sigmoid(m)",
+        "T[2,4] x",
+        "Gemm Sigmoid",
+        **_GEMM,
+        t=(3,),
     ),
 )
 

@@ -151,6 +151,43 @@ BACKWARD: Laws = {
         ),
     ),
     "Einsum": (
+        *(
+            case(
+                f"of {equation}",
+                f'h = Einsum<equation="{equation}">(x, W)  y = Mul(h, s)',
+                f"T[{shape}] x",
+                "Einsum",
+                W=kernel,
+                s=(4,),
+            )
+            for equation, shape, kernel in (
+                ("...c,cd->...d", "2,5,3", (3, 4)),
+                ("...c,cd", "2,5,3", (3, 4)),
+                ("bc,cd", "2,3", (3, 4)),
+                ("...ij,...jk->...ik", "2,5,3", (2, 3, 4)),
+                ("...ij,jk->...ik", "2,5,3", (3, 4)),
+                ("i...,ij->...j", "3,5,2", (3, 4)),
+            )
+        ),
+        case(
+            "of one operand: a transpose",
+            'h = Conv(x, W, b)  m = Einsum<equation="bchw->bhwc">(h)  g = Mul(m, s)  y = Add(g, t)',
+            "T[2,3,4,4] x",
+            "Conv Einsum",
+            W=(3, 3, 1, 1),
+            b=(3,),
+            s=(3,),
+            t=(3,),
+        ),
+        case(
+            "of one operand: a sum",
+            'h = MatMul(x, W)  m = Einsum<equation="bsc->bc">(h)  y = Mul(m, s)',
+            "T[2,4,3] x",
+            "MatMul Einsum Mul",
+            "backward BNF105",
+            W=(3, 3),
+            s=(3,),
+        ),
         case(
             "dense",
             'h = Einsum<equation="abc,cd->abd">(x, W)  y = Mul(h, s)',

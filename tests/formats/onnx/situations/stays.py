@@ -131,7 +131,7 @@ ROWS: list[Case] = [
         "h = BN(x, a)  y = Sigmoid(x)",
         _IMAGE,
         "BatchNormalization Sigmoid",
-        "forward BNF109",
+        "here BNF109",
         a=Norm(3),
     ),
     # -- algebra --------------------------------------------------------------------------------
