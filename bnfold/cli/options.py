@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from bnfold.core.errors import InputError
 
 #: Word of the command line: GraphOptimizationLevel of onnxruntime.
 _MODES = {
@@ -71,9 +69,9 @@ loading_options = _all(
     ),
     click.option(
         "--custom-objects",
-        metavar="FILE.py",
-        type=click.Path(path_type=Path),
-        help="Python file with the custom Keras classes and functions; it is run.",
+        metavar="MODULE:NAME",
+        multiple=True,
+        help="Custom Keras class or function, or FILE.py for all in it; imports it. Repeatable.",
     ),
 )
 
@@ -217,7 +215,7 @@ def loading(values: dict[str, Any]) -> dict[str, Any]:
     """Take the options of `loading_options` out of `values`, as keywords of the API.
 
     Raises:
-        InputError: the file of custom objects is missing or fails.
+        InputError: custom objects are not there, or importing them fails.
     """
     return {
         "custom_objects": read_custom_objects(values.pop("custom_objects")),
@@ -251,25 +249,15 @@ def _taken(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     return {keyword: value for keyword, value in taken.items() if value not in (None, ())}
 
 
-def read_custom_objects(path: Path | None) -> Mapping[str, object] | None:
-    """Run a Python file and give its public classes and functions, or its CUSTOM_OBJECTS.
+def read_custom_objects(specs: Iterable[str]) -> Mapping[str, object] | None:
+    """The objects that ``--custom-objects`` names; None where it is not given.
 
     Raises:
-        InputError: it is missing or fails.
+        InputError: one is not there, or importing it fails.
     """
-    if path is None:
+    specs = tuple(specs)
+    if not specs:
         return None
-    import runpy
+    from bnfold.formats.keras.custom import parse_custom_objects
 
-    if not path.is_file():
-        raise InputError(f"{path} is not there: check the path given with --custom-objects.")
-    try:
-        found = runpy.run_path(str(path), run_name="bnfold_custom_objects")
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{path} failed: {type(error).__name__}: {error}.") from error
-    listed = found.get("CUSTOM_OBJECTS")
-    if isinstance(listed, Mapping):
-        return dict(listed)
-    return {
-        name: value for name, value in found.items() if callable(value) and not name.startswith("_")
-    }
+    return parse_custom_objects(specs)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bnfold import api, folding
-from bnfold.cli import options
 from bnfold.cli.target import default_output
 from tests.cli.conftest import Bnfold
 from tests.cli.test_usage import one_line
@@ -143,16 +142,6 @@ class _Evil:
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return open, (self.path, "w")
-
-
-def test_custom_objects_come_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "custom.py"
-    path.write_text("class Mine:\n    pass\ndef act(x):\n    return x\n_hidden = 3\n")
-    found = options.read_custom_objects(path)
-    assert found is not None
-    assert sorted(found) == ["Mine", "act"]
-    path.write_text("CUSTOM_OBJECTS = {'Other>Name': int}\n")
-    assert options.read_custom_objects(path) == {"Other>Name": int}
 
 
 @pytest.mark.usefixtures("no_work")

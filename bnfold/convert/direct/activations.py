@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.convert.direct.layout import constant
-from bnfold.convert.direct.ops import elementwise, scalar, softmax, split, unary
+from bnfold.convert.direct.layout import constant, transpose, value
+from bnfold.convert.direct.ops import cast, elementwise, reduce, scalar, softmax, split, unary
 from bnfold.convert.direct.site import Site
-from bnfold.convert.direct.tensor import Tensor
+from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.formats.keras.read_config import parse_layer
 
 Activation = Callable[[Site, Tensor], Tensor]
@@ -151,6 +151,39 @@ def sparse_plus(site: Site, x: Tensor) -> Tensor:
     return elementwise(site, "Where", inside, middle, x, dtype=x.dtype)
 
 
+def sparsemax(site: Site, x: Tensor, axis: int = -1) -> Tensor:
+    """``max(x - tau, 0)``, with the threshold as Keras computes it.
+
+    Keras adds all cumulative sums of the support where sparsemax takes the last one, so its
+    results need not sum to 1.
+    """
+    dim = x.shape[axis]
+    if not isinstance(dim, int):
+        raise site.unsupported("takes the sparsemax over a size that is free")
+    axis %= x.rank
+    if axis != x.rank - 1:
+        order = [one for one in range(x.rank) if one != axis] + [axis]
+        y = sparsemax(site, transpose(site, x, order))
+        return transpose(site, y, [order.index(one) for one in range(x.rank)])
+    form = plain(x.rank)
+    count = site.integers([dim], "count")
+    outputs = [(x.dtype, x.shape), ("int64", x.shape)]
+    made = site.nodes("TopK", [value(site, x, form), count], outputs, axis=axis)[0]
+    last = site.constant(np.asarray(axis, dtype=np.int64), "axis")
+    total = Tensor(x.shape, x.dtype, {form: site.node("CumSum", [made, last], (x.dtype, x.shape))})
+    excess = elementwise(site, "Sub", total, scalar(site, 1.0, x))
+    ranks = constant(np.arange(1, dim + 1).astype(site.number(0, x.dtype).dtype))
+    # How many of the largest elements are above the threshold that they themselves give.
+    limit = elementwise(site, "Div", excess, ranks)
+    ordered = Tensor(x.shape, x.dtype, {form: made})
+    supports = elementwise(site, "Greater", ordered, limit, dtype="bool")
+    number = reduce(site, "ReduceSum", cast(site, supports, x.dtype), [axis], True)
+    kept = elementwise(site, "Where", supports, total, scalar(site, 0.0, x), dtype=x.dtype)
+    sums = reduce(site, "ReduceSum", kept, [axis], True)
+    tau = elementwise(site, "Div", elementwise(site, "Sub", sums, scalar(site, 1.0, x)), number)
+    return unary(site, "Relu", elementwise(site, "Sub", x, tau))
+
+
 def tanh_shrink(site: Site, x: Tensor) -> Tensor:
     """``x - tanh(x)``."""
     return elementwise(site, "Sub", x, unary(site, "Tanh", x))
@@ -183,6 +216,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "softsign": _op("Softsign"),
     "sparse_plus": sparse_plus,
     "sparse_sigmoid": _op("HardSigmoid", alpha=0.5, beta=0.5),
+    "sparsemax": sparsemax,
     "squareplus": squareplus,
     "swish": silu,
     "tanh": _op("Tanh"),

@@ -16,11 +16,12 @@ from bnfold.convert.direct.emitter import Emitter, onnx_type
 from bnfold.convert.direct.layout import value
 from bnfold.convert.direct.ops import cast
 from bnfold.convert.direct.site import Site
-from bnfold.convert.direct.table import carries_mask, rule_of, why_unsupported
+from bnfold.convert.direct.table import rule_of, why_unsupported
 from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
+from bnfold.formats.keras.masking import OWN_MASKS, carries_mask
 from bnfold.formats.keras.read_config import input_shape
 from bnfold.formats.text import clip
 
@@ -44,7 +45,7 @@ def refuse_unsupported(graph: KerasGraph) -> None:
 
 def called_layers(graph: KerasGraph, path: str = "") -> Iterator[tuple[str, Layer]]:
     """Layers that take part, with their paths; nested models' layers too."""
-    for name in dict.fromkeys(call.layer for call in graph.calls):
+    for name in dict.fromkeys(call.layer for call in needed_calls(graph)):
         layer = graph.layers[name]
         here = f"{path}/{name}" if path else name
         yield here, layer
@@ -52,6 +53,20 @@ def called_layers(graph: KerasGraph, path: str = "") -> Iterator[tuple[str, Laye
         for one in inner:
             if one.graph is not None and one.is_own:
                 yield from called_layers(one.graph, here)
+
+
+def needed_calls(graph: KerasGraph) -> list[Call]:
+    """The calls that an output depends on; Keras 3's files also hold masks that nobody reads."""
+    makers = {(call.layer, call.number): call for call in graph.calls}
+    wanted: set[tuple[str, int]] = set()
+    pending = [(ref.layer, ref.call) for ref in graph.outputs]
+    while pending:
+        place = pending.pop()
+        if place not in wanted:
+            wanted.add(place)
+            call = makers.get(place)
+            pending += [(ref.layer, ref.call) for ref in call.refs()] if call else []
+    return [call for call in graph.calls if (call.layer, call.number) in wanted]
 
 
 def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
@@ -68,12 +83,13 @@ def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
     outputs = _outputs(graph, emitter, results, inputs)
     nodes = _needed(emitter.nodes, outputs)
     used = {id(one) for node in nodes for one in _reads(node)}
+    other = any(node.domain for node in nodes)
     onnx_graph = ir.Graph(
         inputs,
         outputs,
         nodes=nodes,
         initializers=[one for one in emitter.initializers if id(one) in used],
-        opset_imports={"": opset},
+        opset_imports={"": opset, **_OTHER_DOMAINS} if other else {"": opset},
         name=graph.name or "model",
     )
     version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
@@ -82,8 +98,12 @@ def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
     return model, {name: label for name, label in emitter.labels.items() if name in names}
 
 
+# Domains beside ONNX's own in which a rule has an op, with the version that first had it.
+_OTHER_DOMAINS = {"ai.onnx.ml": 2}
+
+
 def _needed(nodes: Sequence[ir.Node], outputs: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that an output depends on; Keras 3's files also hold masks that nobody reads."""
+    """The nodes that an output depends on."""
     wanted = {id(one) for one in outputs}
     kept: list[ir.Node] = []
     for node in reversed(nodes):
@@ -172,7 +192,7 @@ def emit_graph(
             raise InputError(f"The model reads output {ref.index} of layer {ref.layer!r}.")
         return found
 
-    for call in graph.calls:
+    for call in needed_calls(graph):
         if (call.layer, call.number, 0) in made:
             continue
         layer = graph.layers[call.layer]
@@ -198,7 +218,7 @@ def _emit_call(
 
 
 def _emit_nested(site: Site, graph: KerasGraph, call: Call, lookup: Any) -> list[Tensor]:
-    if (site.kwargs or {}).get("training") is True:
+    if site.is_training:
         raise site.unsupported("is called with training=True")
     given = [lookup(ref) for ref in leaves(call.args)]
     given += [lookup(ref) for ref in leaves({k: v for k, v in call.kwargs.items() if k != "mask"})]
@@ -230,16 +250,12 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
         logger.debug("the rule of %s failed", layer.class_name, exc_info=True)
         said = clip(f"{type(error).__name__}: {error}")
         raise site.unsupported(f"has settings that its rule cannot read ({said})") from error
-    if isinstance(result, Tensor) and layer.class_name not in _OWN_MASKS:
+    if isinstance(result, Tensor) and layer.class_name not in OWN_MASKS:
         first = next(leaves_of(ready.args), None)
         carried = first is not None and carries_mask(layer, site.generation)
         result = dataclasses.replace(result, mask=first.mask if carried and first else None)
     return result
 
-
-# Layers whose rules say which steps of the result count.
-_OWN_MASKS = frozenset({"Add", "Average", "Bidirectional", "Embedding", "GRU", "GRUV1", "LSTM"})
-_OWN_MASKS |= {"LSTMV1", "Masking", "Maximum", "Minimum", "Multiply", "SimpleRNN", "Subtract"}
 
 _WRAPPERS = {
     "SpectralNormalization": wrappers.transparent,

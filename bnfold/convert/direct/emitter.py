@@ -74,7 +74,7 @@ class Emitter:
         """Append a node.
 
         Args:
-            op: operator of the default domain.
+            op: operator of the default domain, or "domain::operator".
             inputs: None for an absent operand.
             outputs: dtype and shape of each; None for one that is not wanted.
             label: path of the layer, "encoder/bn_1"; it becomes part of the name.
@@ -84,6 +84,7 @@ class Emitter:
         """
         if "bfloat16" in [made[0] for made in outputs if made is not None]:
             self._check_bfloat16(op, label)
+        domain, _, op = op.rpartition("::")
         full = self.unique(f"{label}/{name or op}" if label else name or op)
         attrs = [
             ir.convenience.convert_attribute(key, _storable(value))
@@ -101,7 +102,7 @@ class Emitter:
             )
             for index, made in enumerate(outputs)
         ]
-        node = ir.Node("", op, inputs[: last + 1], attrs, outputs=values, name=full)
+        node = ir.Node(domain, op, inputs[: last + 1], attrs, outputs=values, name=full)
         self.nodes.append(node)
         if label:
             self.labels[full] = label

@@ -26,3 +26,8 @@ def masking(site: Site) -> Tensor:
 def both(site: Site, left: Tensor, right: Tensor) -> Tensor:
     """Where both masks count."""
     return elementwise(site, "And", left, right, dtype="bool")
+
+
+def either(site: Site, left: Tensor, right: Tensor) -> Tensor:
+    """Where at least one mask counts."""
+    return elementwise(site, "Or", left, right, dtype="bool")

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from bnfold.convert.direct.layout import squeeze, transpose, unsqueeze
-from bnfold.convert.direct.masks import both
+from bnfold.convert.direct.masks import both, either
 from bnfold.convert.direct.normalizations import unit
 from bnfold.convert.direct.ops import concat, elementwise, matmul, reduce, scalar
 from bnfold.convert.direct.site import Site
@@ -37,15 +37,21 @@ def merge(op: str) -> Callable[[Site], Tensor]:
     return emit
 
 
+# Keras 3 lets masked elements of these be without effect, whatever they are.
+_CHANGE_VALUES = frozenset({"Maximum", "Minimum", "Multiply"})
+
+
 def _mask(site: Site) -> Tensor | None:
-    """Where all masks count. Keras 3 also changes the values that are merged."""
-    masks = [tensor.mask for tensor in site.inputs if tensor.mask is not None]
-    if masks and site.generation == 3:
-        raise site.unsupported("merges masked values")
-    found: Tensor | None = None
-    for mask in masks:
-        found = mask if found is None or found is mask else both(site, found, mask)
-    return found
+    """Where all masks count in Keras 2; where any does in Keras 3, if all inputs have one."""
+    carried = [tensor.mask for tensor in site.inputs]
+    masks = list(dict.fromkeys(mask for mask in carried if mask is not None))
+    if site.generation == 2:
+        return functools.reduce(lambda a, b: both(site, a, b), masks) if masks else None
+    if masks and site.layer.class_name in _CHANGE_VALUES:
+        raise site.unsupported("merges masked values in a way that changes them")
+    if not masks or None in carried:
+        return None
+    return functools.reduce(lambda a, b: either(site, a, b), masks)
 
 
 def average(site: Site) -> Tensor:
@@ -75,9 +81,29 @@ def concatenate(site: Site) -> Tensor:
     tensors = site.inputs
     axis = int(site.config.get("axis", -1))
     y = concat(site, tensors, axis)
-    if any(tensor.mask is not None for tensor in tensors):
-        raise site.unsupported("concatenates masked values")
+    y.mask = _mask_of_joined(site, tensors, axis)
     return y
+
+
+def _mask_of_joined(site: Site, tensors: list[Tensor], axis: int) -> Tensor | None:
+    """Steps that count: in every input (Keras 2) or in any (Keras 3); joined along time."""
+    carried = [tensor.mask for tensor in tensors]
+    masks = list(dict.fromkeys(mask for mask in carried if mask is not None))
+    if not masks:
+        return None
+    rank = tensors[0].rank
+    if rank != 3 or axis % rank == 0:
+        raise site.unsupported("concatenates masked values along another axis than their last")
+    if axis % rank == 2:
+        # An input without a mask counts throughout.
+        if site.generation == 2:
+            return functools.reduce(lambda a, b: both(site, a, b), masks)
+        if None in carried:
+            return None
+        return functools.reduce(lambda a, b: either(site, a, b), masks)
+    if None in carried:
+        raise site.unsupported("joins sequences of which only some are masked")
+    return concat(site, [mask for mask in carried if mask is not None], 1)
 
 
 def dot(site: Site) -> Tensor:

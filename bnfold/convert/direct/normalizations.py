@@ -33,7 +33,7 @@ def batch_norm(site: Site) -> Tensor:
     x = site.input
     config = site.config
     axes = axes_of(config.get("axis", -1), x.rank)
-    if site.argument(1, "training") is True and config.get("trainable", True):
+    if site.is_training and config.get("trainable", True):
         raise site.unsupported("is called with training=True, so it uses the batch's statistics")
     broadcast = [_known(site, x.shape[axis]) if axis in axes else 1 for axis in range(x.rank)]
     shape = [broadcast[axis] for axis in axes] if len(axes) == 1 else broadcast

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from bnfold.convert.direct import activations
-from bnfold.convert.direct.layout import (
-    constant,
-)
+from bnfold.convert.direct.emitter import onnx_type
+from bnfold.convert.direct.layout import constant, value
 from bnfold.convert.direct.ops import (
     cast,
     elementwise,
@@ -20,7 +20,7 @@ from bnfold.convert.direct.ops import (
     unary,
 )
 from bnfold.convert.direct.site import Site
-from bnfold.convert.direct.tensor import Tensor
+from bnfold.convert.direct.tensor import Tensor, permuted, plain
 from bnfold.formats.keras.graph import float_dtype
 
 Options = Mapping[str, Any]
@@ -60,6 +60,10 @@ def _binary(op: str, *, result: str = "", to_float: bool = False) -> Rule:
 
 def _unary(op: str) -> Rule:
     return lambda site, args, options: unary(site, op, args[0])
+
+
+def _flag(op: str) -> Rule:
+    return lambda site, args, options: unary(site, op, args[0], dtype="bool")
 
 
 def _activation(name: str, *options_used: str) -> Rule:
@@ -199,6 +203,51 @@ def _not(site: Site, args: list[Any], options: Options) -> Tensor:
     return unary(site, "Not", args[0], dtype="bool")
 
 
+def _expm1(site: Site, args: list[Any], options: Options) -> Tensor:
+    x = args[0]
+    return elementwise(site, "Sub", unary(site, "Exp", x), scalar(site, 1.0, x))
+
+
+def _filled(number: float) -> Rule:
+    """ZerosLike, OnesLike: a constant of the shape of a value."""
+
+    def rule(site: Site, args: list[Any], options: Options) -> Tensor:
+        x = args[0]
+        dtype = str(options.get("dtype") or x.dtype)
+        fill = np.asarray(number).astype(float_dtype(dtype))
+        if all(isinstance(dim, int) for dim in x.shape):
+            return constant(np.full(x.shape, fill))
+        form = x.form if not x.form.flat else plain(x.rank)
+        whole = site.node("Shape", [value(site, x, form)], ("int64", (x.rank,)))
+        filler = ir.Tensor(fill.reshape(1), dtype=onnx_type(dtype), name="fill")
+        made = site.node("ConstantOfShape", [whole], (dtype, permuted(x.shape, form)), value=filler)
+        return Tensor(x.shape, dtype, {form: made})
+
+    return rule
+
+
+def _arg(op: str) -> Rule:
+    """The place of the largest or smallest element along an axis."""
+
+    def rule(site: Site, args: list[Any], options: Options) -> Tensor:
+        x, axis = args[0], options.get("axis")
+        if not isinstance(axis, int):
+            raise site.unsupported("looks for the largest element of several axes at once")
+        axis %= x.rank
+        keep = bool(options.get("keepdims"))
+        shape = tuple(
+            1 if one == axis else dim for one, dim in enumerate(x.shape) if keep or one != axis
+        )
+        made = site.node(
+            op, [value(site, x, plain(x.rank))], ("int64", shape), axis=axis, keepdims=int(keep)
+        )
+        # Keras 3 counts in int32, TensorFlow's functions in int64.
+        wanted = "int64" if site.generation == 2 else "int32"
+        return cast(site, Tensor(shape, "int64", {plain(len(shape)): made}), wanted)
+
+    return rule
+
+
 MATH: Mapping[str, Rule] = {
     "Abs": _unary("Abs"),
     "Absolute": _unary("Abs"),
@@ -207,16 +256,23 @@ MATH: Mapping[str, Rule] = {
     "Amax": _reduction("ReduceMax"),
     "Amin": _reduction("ReduceMin"),
     "Any": _quantifier("ReduceMax"),
+    "Arccos": _unary("Acos"),
+    "Arcsin": _unary("Asin"),
+    "Arctan": _unary("Atan"),
+    "Argmax": _arg("ArgMax"),
+    "Argmin": _arg("ArgMin"),
     "Cast": _cast,
     "Ceil": _unary("Ceil"),
     "Celu": _activation("celu", "alpha"),
     "Clip": _clip,
     "Cos": _unary("Cos"),
+    "Cosh": _unary("Cosh"),
     "Divide": _binary("Div", to_float=True),
     "Elu": _activation("elu", "alpha"),
     "Equal": _binary("Equal", result="bool"),
     "Erf": _unary("Erf"),
     "Exp": _unary("Exp"),
+    "Expm1": _expm1,
     "Floor": _unary("Floor"),
     "FloorDivide": _floor_divide,
     "Gelu": _activation("gelu", "approximate"),
@@ -226,6 +282,7 @@ MATH: Mapping[str, Rule] = {
     "HardSigmoid": _activation("hard_sigmoid"),
     "HardSilu": _activation("hard_silu"),
     "HardTanh": _activation("hard_tanh"),
+    "Isnan": _flag("IsNaN"),
     "LeakyRelu": _activation("leaky_relu", "negative_slope"),
     "Less": _binary("Less", result="bool"),
     "LessEqual": _binary("LessOrEqual", result="bool"),
@@ -242,9 +299,11 @@ MATH: Mapping[str, Rule] = {
     "Mean": _reduction("ReduceMean"),
     "Min": _reduction("ReduceMin"),
     "Minimum": _binary("Min"),
+    "Mish": _activation("mish"),
     "Multiply": _binary("Mul"),
     "Negative": _unary("Neg"),
     "NotEqual": _not_equal,
+    "OnesLike": _filled(1.0),
     "Power": _binary("Pow"),
     "Prod": _reduction("ReduceProd"),
     "Reciprocal": _unary("Reciprocal"),
@@ -257,17 +316,23 @@ MATH: Mapping[str, Rule] = {
     "Sign": _unary("Sign"),
     "Silu": _activation("silu"),
     "Sin": _unary("Sin"),
+    "Sinh": _unary("Sinh"),
     "Softmax": _softmax("Softmax"),
     "Softplus": _activation("softplus"),
     "Softsign": _activation("softsign"),
+    "SparsePlus": _activation("sparse_plus"),
+    "SparseSigmoid": _activation("sparse_sigmoid"),
     "Sqrt": _unary("Sqrt"),
     "Square": _square,
     "Squareplus": _activation("squareplus"),
     "Std": _variance(True),
     "Subtract": _binary("Sub"),
     "Sum": _reduction("ReduceSum"),
+    "Tan": _unary("Tan"),
     "Tanh": _activation("tanh"),
+    "TanhShrink": _activation("tanh_shrink"),
     "TrueDivide": _binary("Div", to_float=True),
     "Var": _variance(False),
     "Where": _where,
+    "ZerosLike": _filled(0.0),
 }

@@ -259,6 +259,7 @@ def _flatten(site: Site, args: list[Any], options: Options) -> Tensor:
 
 MOVES: Mapping[str, Rule] = {
     "Concatenate": _concatenate,
+    "ConvertToTensor": _identity,
     "Copy": _identity,
     "Einsum": _einsum,
     "ExpandDims": _expand_dims,

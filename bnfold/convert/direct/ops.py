@@ -249,6 +249,20 @@ def gather(site: Site, x: Tensor, indices: Tensor, axis: int) -> Tensor:
     return Tensor(shape, x.dtype, {plain(len(shape)): made})
 
 
+def positions(site: Site, x: Tensor, axis: int) -> Tensor:
+    """The integers from 0 to the size of a Keras axis."""
+    dim = x.shape[axis]
+    if isinstance(dim, int):
+        return constant(np.arange(dim, dtype=np.int64))
+    form = x.form if not x.form.flat else plain(x.rank)
+    whole = site.node("Shape", [value(site, x, form)], ("int64", (x.rank,)))
+    place = site.constant(np.asarray(form.axis(axis), dtype=np.int64), "axis")
+    count = site.node("Gather", [whole, place], ("int64", ()), axis=0)
+    ends = [site.constant(np.asarray(one, dtype=np.int64), "step") for one in (0, 1)]
+    made = site.node("Range", [ends[0], count, ends[1]], ("int64", (dim,)))
+    return Tensor((dim,), "int64", {plain(1): made})
+
+
 def matmul(site: Site, left: Tensor, right: Tensor, name: str = "") -> Tensor:
     """NumPy's matmul of two tensors of rank 2 and more."""
     batch = broadcast(site, left.shape[:-2], right.shape[:-2]) if left.rank > 2 else ()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from bnfold.convert.direct.convolutions import (
     channels_of,
@@ -35,9 +36,7 @@ def identity(site: Site) -> Tensor:
 
 def random_only(site: Site) -> Tensor:
     """Layers that do nothing at inference, unless they are called as in training."""
-    training = site.argument(1, "training")
-    rate = site.config.get("rate", 1)
-    if training is True and rate:
+    if site.is_training and site.config.get("rate", 1):
         raise site.unsupported("is called with training=True, so its result is random")
     return site.input
 
@@ -166,6 +165,17 @@ def cropping(site: Site) -> Tensor:
     return slices(site, x, cuts)
 
 
+_REPEATED = {
+    "mode": "nearest",
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
+# The pixel in which the centre of the new one lies.
+_NEAREST = {
+    "mode": "nearest",
+    "coordinate_transformation_mode": "half_pixel",
+    "nearest_mode": "round_prefer_ceil",
+}
 _CUBIC = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
 
 
@@ -184,14 +194,22 @@ def upsampling(site: Site) -> Tensor:
     return resize(site, x, shape, kind, scales)
 
 
+def _sizes(site: Site, start: ir.Value, after: Sequence[Dim]) -> ir.Value:
+    """The operand that says how large the result of a Resize is; batch and channels stay."""
+    known = [dim for dim in after if isinstance(dim, int)]
+    if len(known) == len(after):
+        return site.integers(known, "sizes")
+    whole = site.node("Shape", [start], ("int64", (len(after),)))
+    ends = [site.integers([place], "ends") for place in (0, 2)]
+    kept = site.node("Slice", [whole, *ends], ("int64", (2,)))
+    wanted = site.integers([dim for dim in after[2:] if isinstance(dim, int)], "sizes")
+    return site.node("Concat", [kept, wanted], ("int64", (len(after),)), axis=0)
+
+
 def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) -> Tensor:
     """ONNX Resize with channels first; ``scales`` is None to go by ``shape``."""
     kinds: dict[str, dict[str, Any]] = {
-        "nearest": {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        },
+        "nearest": _NEAREST if scales is None else _REPEATED,
         "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
         "bicubic": {**_CUBIC, "coordinate_transformation_mode": "half_pixel"},
     }
@@ -199,15 +217,12 @@ def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) 
         raise site.unsupported(f"interpolates by {kind!r}")
     form = spatial_form(site, x.rank)
     after = permuted(shape, form)
-    sizes = None
-    if scales is None:
-        if any(not isinstance(dim, int) for dim in after[1:]) or not isinstance(after[0], int):
-            raise site.unsupported("resizes to sizes that are not all known")
-        sizes = site.integers([int(dim) for dim in after], "sizes")  # type: ignore[arg-type]
+    start = value(site, x, form)
+    sizes = None if scales is not None else _sizes(site, start, after)
     made = site.node(
         "Resize",
         [
-            value(site, x, form),
+            start,
             None,
             None if scales is None else site.constant(scales, "scales"),
             sizes,

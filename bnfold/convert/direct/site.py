@@ -83,6 +83,18 @@ class Site:
         given = self.argument(place, "mask")
         return given if isinstance(given, Tensor) else x.mask
 
+    def argument_mask(self, name: str, x: Tensor | None) -> Tensor | None:
+        """A mask given by its name in the call, or as the value itself carries it."""
+        given = (self.kwargs or {}).get(name)
+        if isinstance(given, Tensor):
+            return given
+        return None if x is None else x.mask
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the call insists on training. What Keras 3 predicts does not heed that."""
+        return self.generation == 2 and self.argument(1, "training") is True
+
     def weight(self, role: str, shape: Sequence[int | None], dtype: str = "") -> AnyArray:
         """An array of the layer.
 

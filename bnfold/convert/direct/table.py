@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from bnfold.convert.direct import (
     activations,
     attention,
+    audio,
     convolutions,
     dense,
     masks,
     merging,
     normalizations,
+    preprocessing,
     recurrent,
     shaping,
     tf_operators,
@@ -32,6 +34,7 @@ LAYERS: Mapping[str, Rule] = {
     "AdditiveAttention": attention.attention,
     "AlphaDropout": shaping.random_only,
     "Attention": attention.attention,
+    "AugMix": shaping.random_only,
     "Average": merging.average,
     "AveragePooling1D": shaping.pooling("AveragePool"),
     "AveragePooling2D": shaping.pooling("AveragePool"),
@@ -40,6 +43,8 @@ LAYERS: Mapping[str, Rule] = {
     "BatchNormalizationV1": normalizations.batch_norm,
     "BatchNormalizationV2": normalizations.batch_norm,
     "Bidirectional": recurrent.bidirectional,
+    "CategoryEncoding": preprocessing.category_encoding,
+    "CenterCrop": preprocessing.center_crop,
     "Concatenate": merging.concatenate,
     "Conv1D": convolutions.conv,
     "Conv1DTranspose": convolutions.transposed,
@@ -57,6 +62,7 @@ LAYERS: Mapping[str, Rule] = {
     "Dense": dense.dense,
     "DepthwiseConv1D": convolutions.depthwise,
     "DepthwiseConv2D": convolutions.depthwise,
+    "Discretization": preprocessing.discretization,
     "Dot": merging.dot,
     "Dropout": shaping.random_only,
     "EinsumDense": dense.einsum_dense,
@@ -73,7 +79,10 @@ LAYERS: Mapping[str, Rule] = {
     "GlobalMaxPooling2D": shaping.global_pooling("GlobalMaxPool", "ReduceMax"),
     "GlobalMaxPooling3D": shaping.global_pooling("GlobalMaxPool", "ReduceMax"),
     "GroupNormalization": normalizations.group_norm,
+    "GroupQueryAttention": attention.grouped_query,
+    "GroupedQueryAttention": attention.grouped_query,
     "Identity": shaping.identity,
+    "IntegerLookup": preprocessing.lookup,
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": normalizations.layer_norm,
@@ -83,23 +92,40 @@ LAYERS: Mapping[str, Rule] = {
     "MaxPooling2D": shaping.pooling("MaxPool"),
     "MaxPooling3D": shaping.pooling("MaxPool"),
     "Maximum": merging.merge("Max"),
+    "MelSpectrogram": audio.mel_spectrogram,
     "Minimum": merging.merge("Min"),
     "MultiHeadAttention": attention.multi_head,
     "Multiply": merging.merge("Mul"),
     "Normalization": normalizations.normalization,
     "Permute": shaping.permute_layer,
     "RMSNormalization": normalizations.rms_norm,
+    "RandAugment": shaping.random_only,
     "RandomBrightness": shaping.random_only,
+    "RandomColorDegeneration": shaping.random_only,
+    "RandomColorJitter": shaping.random_only,
     "RandomContrast": shaping.random_only,
+    "RandomElasticTransform": shaping.random_only,
+    "RandomErasing": shaping.random_only,
     "RandomFlip": shaping.random_only,
+    "RandomGaussianBlur": shaping.random_only,
+    "RandomGrayscale": shaping.random_only,
     "RandomHeight": shaping.random_only,
+    "RandomHue": shaping.random_only,
+    "RandomInvert": shaping.random_only,
+    "RandomPerspective": shaping.random_only,
+    "RandomPosterization": shaping.random_only,
     "RandomRotation": shaping.random_only,
+    "RandomSaturation": shaping.random_only,
+    "RandomSharpness": shaping.random_only,
+    "RandomShear": shaping.random_only,
     "RandomTranslation": shaping.random_only,
     "RandomWidth": shaping.random_only,
     "RandomZoom": shaping.random_only,
     "RepeatVector": shaping.repeat_vector,
     "Rescaling": normalizations.rescaling,
     "Reshape": shaping.reshape_layer,
+    "Resizing": preprocessing.resizing,
+    "STFTSpectrogram": audio.stft_spectrogram,
     "SeparableConv1D": convolutions.separable,
     "SeparableConv2D": convolutions.separable,
     "SimpleRNN": recurrent.recurrent,
@@ -108,6 +134,7 @@ LAYERS: Mapping[str, Rule] = {
     "SpatialDropout2D": shaping.random_only,
     "SpatialDropout3D": shaping.random_only,
     "StochasticDepth": shaping.random_only,
+    "StringLookup": preprocessing.lookup,
     "Subtract": merging.subtract,
     "SyncBatchNormalization": normalizations.batch_norm,
     "TFOpLambda": tf_operators.tf_operator,
@@ -121,18 +148,6 @@ LAYERS: Mapping[str, Rule] = {
 }
 
 WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
-# Layers that pass a mask on; all others drop it, apart from those whose rules say otherwise.
-_CARRY = {"ActivityRegularization", "AlphaDropout", "BatchNormalization", "BatchNormalizationV1"}
-_CARRY |= {"BatchNormalizationV2", "Dense", "Dropout", "GaussianDropout", "GaussianNoise"}
-_CARRY |= {"GroupNormalization", "LayerNormalization", "SpatialDropout1D", "SpatialDropout2D"}
-_CARRY |= {"SpatialDropout3D", "SyncBatchNormalization", "UnitNormalization", *ACTIVATION_LAYERS}
-_CARRY_3 = frozenset({"Identity", "Normalization", "Rescaling"})
-
-
-def carries_mask(layer: Layer, generation: int) -> bool:
-    """Whether Keras lets the mask of the input be that of the output."""
-    name = layer.class_name
-    return layer.is_own and (name in _CARRY or (generation == 3 and name in _CARRY_3))
 
 
 def rule_of(layer: Layer) -> Rule | None:

@@ -15,6 +15,7 @@ from bnfold.formats.keras.graph import KerasGraph, Layer, TensorRef, map_leaves
 from bnfold.formats.keras.keys import key_of
 from bnfold.formats.keras.lower_operators import operator
 from bnfold.formats.keras.lower_view import Builder, Lowered, Value, View
+from bnfold.formats.keras.masking import may_be_masked
 from bnfold.formats.keras.read_config import input_shape
 from bnfold.formats.keras.roles import is_application_layer
 
@@ -25,6 +26,7 @@ RULES: Mapping[str, Rule] = {
     "ActivityRegularization": elementwise.identity,
     "Add": elementwise.weighted_sum(1.0),
     "AlphaDropout": elementwise.random_only,
+    "AugMix": elementwise.random_only,
     "Average": elementwise.weighted_sum(),
     "AveragePooling1D": moves.pooling,
     "AveragePooling2D": moves.pooling,
@@ -33,6 +35,7 @@ RULES: Mapping[str, Rule] = {
     "BatchNormalizationV1": elementwise.batch_norm,
     "BatchNormalizationV2": elementwise.batch_norm,
     "Bidirectional": linear.bidirectional,
+    "CenterCrop": moves.center_crop,
     "Concatenate": elementwise.concatenate,
     "Conv1D": linear.convolution,
     "Conv1DTranspose": linear.transposed,
@@ -83,12 +86,29 @@ RULES: Mapping[str, Rule] = {
     "Normalization": elementwise.normalization,
     "PReLU": elementwise.activation_layer,
     "Permute": moves.permute,
+    "RandAugment": elementwise.random_only,
     "RandomBrightness": elementwise.random_only,
+    "RandomColorDegeneration": elementwise.random_only,
+    "RandomColorJitter": elementwise.random_only,
     "RandomContrast": elementwise.random_only,
+    "RandomElasticTransform": elementwise.random_only,
+    "RandomErasing": elementwise.random_only,
     "RandomFlip": elementwise.random_only,
+    "RandomGaussianBlur": elementwise.random_only,
+    "RandomGrayscale": elementwise.random_only,
+    "RandomHeight": elementwise.random_only,
+    "RandomHue": elementwise.random_only,
+    "RandomInvert": elementwise.random_only,
+    "RandomPerspective": elementwise.random_only,
+    "RandomPosterization": elementwise.random_only,
     "RandomRotation": elementwise.random_only,
+    "RandomSaturation": elementwise.random_only,
+    "RandomSharpness": elementwise.random_only,
+    "RandomShear": elementwise.random_only,
     "RandomTranslation": elementwise.random_only,
+    "RandomWidth": elementwise.random_only,
     "RandomZoom": elementwise.random_only,
+    "Resizing": moves.resizing,
     "ReLU": elementwise.activation_layer,
     "RepeatVector": moves.repeat_vector,
     "Rescaling": elementwise.rescaling,
@@ -168,6 +188,8 @@ def _lower_graph(
             generation,
         )
         results = _lower_layer(view, counts.get((call.layer, call.number), 1))
+        if may_be_masked(layer, generation, any(one.masked for one in view.inputs)):
+            results = [dataclasses.replace(one, masked=True) for one in results]
         for index, one in enumerate(results):
             ref = TensorRef(call.layer, call.number, index)
             made[ref] = _with_stated_shape(builder, one, graph.shapes.get(ref))

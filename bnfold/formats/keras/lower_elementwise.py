@@ -37,7 +37,8 @@ def identity(view: View) -> Value:
 
 def random_only(view: View) -> Value:
     """Nothing happens at inference, unless it is called as in training."""
-    if view.kwargs.get("training") is True:
+    # What Keras 3 predicts does not heed it, and its augmenting layers always state it.
+    if view.kwargs.get("training") is True and view.generation == 2:
         return view.op(Opaque(Reason.TRAINING_MODE, "dropout at work"), [view.input], None)
     return identity(view)
 
@@ -335,11 +336,16 @@ def custom_scale(view: View) -> Value:
     return view.op(Sum((0, 1), (1.0, factor)), values, broadcast(values))
 
 
+def _left_out(view: View) -> bool:
+    """Whether Keras 3 may leave masked elements out of what it merges."""
+    return view.generation == 3 and any(one.masked for one in view.inputs)
+
+
 def extremum(view: View) -> Value:
     """Maximum, Minimum."""
     values = view.inputs
     transfer = Join(tuple(range(len(values))), Sign.NOT_NEGATIVE)
-    usable = _same_rank(values)
+    usable = _same_rank(values) and not _left_out(view)
     return view.op(transfer if usable else Opaque(), values, broadcast(values))
 
 
@@ -363,7 +369,7 @@ def multiply(view: View) -> Value:
     """Multiply of two computed values: each is the other's kernel."""
     values = view.inputs
     shape = broadcast(values)
-    if len(values) != 2 or shape is None or not _same_rank(values):
+    if len(values) != 2 or shape is None or not _same_rank(values) or _left_out(view):
         return view.op(Opaque(detail="a product of computed values"), values, shape)
     return view.op(product_of(values, shape), values, shape)
 

@@ -402,8 +402,9 @@ def multi_head(view: View) -> Value | list[Value]:
     key = view.kwargs.get("key") or (given[2] if len(given) > 2 else None) or content
     values = [one for one in (query, content, key) if isinstance(one, Value)]
     wants = view.kwargs.get("return_attention_scores")
-    plain = len(values) == 3 and all(one.shape and len(one.shape) == 3 for one in values)
-    if not plain or config.get("use_gate") or config.get("output_shape") or wants:
+    ranks = {one.rank for one in values}
+    plain = len(values) == 3 and len(ranks) == 1 and (values[0].rank or 0) >= 3
+    if not plain or config.get("use_gate") or wants:
         return view.ops(Opaque(), view.inputs, [None, None] if wants else [None])
     heads, size = int(config["num_heads"]), int(config["key_dim"])
     depth = int(config.get("value_dim") or size)
@@ -411,30 +412,44 @@ def multi_head(view: View) -> Value | list[Value]:
     k = _projection(view, "key", values[2], heads, size)
     v = _projection(view, "value", values[1], heads, depth)
     assert q.shape is not None
-    shape = (*q.shape[:2], heads, depth)
+    steps = q.shape[1:-2]
     others = [one for one in view.inputs if one not in values]
-    mixed = view.op(Commute(Keep((1,))), [v, q, k, *others], shape, suffix="mix")
+    # Where nothing may be attended to, Keras 3 gives zeros instead of the mean of all.
+    masked = bool(others) or any(one.masked for one in values)
+    mixing = Commute(
+        Keep(tuple(range(1, 1 + len(steps)))),
+        shift_blocked=Reason.OPAQUE_OP if masked and view.generation == 3 else None,
+        detail="where all is masked the attention is zero" if masked else "",
+    )
+    mixed = view.op(mixing, [v, q, k, *others], (*q.shape[:-2], heads, depth), suffix="mix")
     kernel = view.layer.weights.get("output/kernel")
-    if kernel is None:
+    if kernel is None or len(kernel.shape) < 3:
         return view.op(Opaque(), [mixed], None)
-    x: Axes = ((), ("t",), ("h",), ("d",))
-    w: Axes = (("h",), ("d",), ("f",))
-    labels = Labels(x, w, ((), ("t",), ("f",)), sizes_of((w, kernel.shape)))
-    bias = dataclasses.replace(view.slot("output/bias", use_bias=True), shape=(kernel.shape[2],))
+    features = tuple((f"f{i}",) for i in range(len(kernel.shape) - 2))
+    lead = _steps(steps)
+    x: Axes = (*lead, ("h",), ("d",))
+    w: Axes = (("h",), ("d",), *features)
+    labels = Labels(x, w, (*lead, *features), sizes_of((w, kernel.shape)))
+    bias = dataclasses.replace(view.slot("output/bias", use_bias=True), shape=kernel.shape[2:])
     used = bias if view.layer.weights.get("output/bias") is not None else None
-    out = (*q.shape[:2], kernel.shape[2])
+    out = (*q.shape[:-2], *kernel.shape[2:])
     return product(view, mixed, labels, out, role="output/kernel", bias=used, suffix="output")
+
+
+def _steps(steps: Sequence[Dim]) -> Axes:
+    """Labels of the batch and of the axes between it and the features."""
+    return ((), *((f"t{i}",) for i in range(len(steps))))
 
 
 def _projection(view: View, part: str, x: Value, heads: int, size: int) -> Value:
     assert x.shape is not None
+    lead = _steps(x.shape[1:-1])
     w: Axes = (("f",), ("h",), ("d",))
-    y: Axes = ((), ("t",), ("h",), ("d",))
-    sizes = sizes_of((w, (x.shape[2], heads, size)))
-    labels = Labels(((), ("t",), ("f",)), w, y, sizes)
+    sizes = sizes_of((w, (x.shape[-1], heads, size)))
+    labels = Labels((*lead, ("f",)), w, (*lead, ("h",), ("d",)), sizes)
     slot = view.slot(f"{part}/bias")
     used = slot if view.layer.weights.get(slot.role) is not None else None
-    shape = (*x.shape[:2], heads, size)
+    shape = (*x.shape[:-1], heads, size)
     return product(view, x, labels, shape, role=f"{part}/kernel", bias=used, suffix=part)
 
 

@@ -176,6 +176,30 @@ def upsampling(view: View) -> Value:
     return view.op(Commute(Keep(_spatial_axes(view, len(x.shape)))), [x], shape)
 
 
+def resizing(view: View) -> Value:
+    """Resizing: as UpSampling, to a size that is stated."""
+    x, config = view.input, view.config
+    if x.shape is None or len(x.shape) != 4:
+        return view.op(_UNKNOWN, [x], None)
+    target = int(config["height"]), int(config["width"])
+    shape = image_shape(view, x.shape[0], target, channels_of(view, x.shape))
+    kind = config.get("interpolation", "bilinear")
+    bordered = config.get("pad_to_aspect_ratio")
+    if kind not in ("nearest", "bilinear") or bordered or not x.dtype.startswith("float"):
+        return view.op(Opaque(detail=f"resizing by {kind}"), [x], shape)
+    return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
+
+
+def center_crop(view: View) -> Value:
+    """CenterCrop: a part of the image, or a resized one, which is made of means of pixels."""
+    x = view.input
+    if x.shape is None or len(x.shape) != 4 or not x.dtype.startswith("float"):
+        return view.op(_UNKNOWN, [x], None)
+    target = int(view.config["height"]), int(view.config["width"])
+    shape = image_shape(view, x.shape[0], target, channels_of(view, x.shape))
+    return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
+
+
 Inner = Callable[[View, Value], "list[Value]"]
 
 

@@ -22,11 +22,15 @@ Holder = Callable[[Affine], "Held | None"]
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the neutral graph; its shape where the rank is known."""
+    """A value of the neutral graph; its shape where the rank is known.
+
+    ``masked`` says that Keras may carry a mask with it.
+    """
 
     name: str
     shape: Shape | None
     dtype: str = "float32"
+    masked: bool = False
 
     @property
     def rank(self) -> int | None:

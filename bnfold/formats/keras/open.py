@@ -153,7 +153,8 @@ def _load_error(path: Path, generation: int, error: Exception) -> InputError:
         r"activation function|[\w ]+?):? ['\"](?P<name>[\w.>]+)['\"]",
         text,
     )
-    if unknown:
+    # Of a custom activation in an .h5 tf_keras says this whatever it is given.
+    if unknown and unknown["name"] != "function":
         name = unknown["name"]
         return InputError(
             f"{shown(path)} uses the custom object {name!r}: pass --custom-objects module:{name} "

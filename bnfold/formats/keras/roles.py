@@ -89,6 +89,12 @@ def _additive(config: Config) -> tuple[Role, ...]:
     return (Role("scale"),) if config.get("use_scale", True) else ()
 
 
+def _stft(config: Config) -> tuple[Role, ...]:
+    others = {"real": "imag", "imag": "real"}
+    mode = config.get("mode")
+    return tuple(Role(f"{name}_kernel") for name, other in others.items() if mode != other)
+
+
 def _spectral(config: Config) -> tuple[Role, ...]:
     return (Role("vector_u", False),)
 
@@ -119,6 +125,8 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "GRU": _cell,
     "GRUV1": _cell,
     "GroupNormalization": _scale_center,
+    "GroupQueryAttention": _multi_head,
+    "GroupedQueryAttention": _multi_head,
     "LSTM": _cell,
     "LSTMV1": _cell,
     "LayerNormalization": _scale_center,
@@ -127,6 +135,7 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "Normalization": _normalization,
     "PReLU": _plain("alpha"),
     "RMSNormalization": _plain("scale"),
+    "STFTSpectrogram": _stft,
     "SeparableConv1D": _SEPARABLE,
     "SeparableConv2D": _SEPARABLE,
     "SimpleRNN": _cell,
@@ -135,10 +144,9 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
 
 # Keras's own layers that keep arrays of which this table says nothing.
 _OTHER_NAMES = """
-    ConvLSTM1D ConvLSTM2D ConvLSTM3D CuDNNGRU CuDNNLSTM Discretization GroupQueryAttention
-    GroupedQueryAttention GRUCell HashedCrossing IntegerLookup LSTMCell LocallyConnected1D
-    LocallyConnected2D MelSpectrogram RNN RandomFourierFeatures ReversibleEmbedding
-    STFTSpectrogram SimpleRNNCell StackedRNNCells StringLookup TFSMLayer TextVectorization
+    ConvLSTM1D ConvLSTM2D ConvLSTM3D CuDNNGRU CuDNNLSTM GRUCell HashedCrossing
+    LSTMCell LocallyConnected1D LocallyConnected2D RNN RandomFourierFeatures ReversibleEmbedding
+    SimpleRNNCell StackedRNNCells TFSMLayer TextVectorization
     TorchModuleWrapper FlaxLayer JaxLayer VectorQuantizer Lambda
 """
 _OTHERS = frozenset(_OTHER_NAMES.split())

@@ -107,7 +107,7 @@ def import_tf2onnx() -> Any:
         return _imported("tf2onnx.tfonnx", _NEEDS_KERAS) and sys.modules["tf2onnx"]
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """An exception of a library on one printable line: its type and what it says.
 
     Keras sets parts of its messages in bold, with terminal escapes.

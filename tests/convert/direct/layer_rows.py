@@ -537,8 +537,10 @@ def inputs_for(model: Any, rng: np.random.Generator, batch: int = 3) -> list[np.
     for tensor in model.inputs:
         shape = tuple(batch if i == 0 else (d or 5) for i, d in enumerate(tensor.shape))
         dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
-        if dtype.startswith("int") or tensor.name.startswith("tokens"):
+        if dtype.startswith(("int", "uint")) or tensor.name.startswith("tokens"):
             found.append(rng.integers(0, 11, shape).astype(dtype))
+        elif dtype == "bool":
+            found.append(rng.integers(0, 2, shape).astype(dtype))
         else:
             found.append(rng.normal(size=shape).astype(dtype))
     return found

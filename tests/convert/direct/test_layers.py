@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from bnfold.convert.direct import convert
-from tests.convert.direct import layer_rows
+from tests.convert.direct import layer_rows, more_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 from tests.convert.zoo import randomize
 
+_COMMON = {**layer_rows.COMMON, **more_rows.COMMON}
+_KERAS3_ONLY = {**layer_rows.KERAS3_ONLY, **more_rows.KERAS3_ONLY}
 # float32 sums of some ten to a hundred products, in another order than Keras's.
 _RELATIVE = 5e-6
 
@@ -24,14 +26,14 @@ def _check(model: Any, opset: int = 17, relative: float = _RELATIVE) -> None:
     )
 
 
-@pytest.mark.parametrize("row", layer_rows.COMMON)
+@pytest.mark.parametrize("row", _COMMON)
 def test_layer(keras: Any, row: str) -> None:
-    _check(layer_rows.COMMON[row](keras))
+    _check(_COMMON[row](keras))
 
 
-@pytest.mark.parametrize("row", layer_rows.KERAS3_ONLY)
+@pytest.mark.parametrize("row", _KERAS3_ONLY)
 def test_layer_of_keras3(keras3: Any, row: str) -> None:
-    _check(layer_rows.KERAS3_ONLY[row](keras3))
+    _check(_KERAS3_ONLY[row](keras3))
 
 
 @pytest.mark.parametrize("row", layer_rows.KERAS2_ONLY)
@@ -57,6 +59,17 @@ def test_unit_norm_of_next_to_nothing(keras: Any) -> None:
     assert_equal(run_onnx(convert(model).model, [values]), run_keras(model, [values]), 1e-5)
 
 
+def test_images_of_whole_numbers_are_rounded(keras3: Any) -> None:
+    """Means of pixels that lie between two numbers may go either way."""
+    model = layer_rows.on((7, 9, 4), lambda L: L.Resizing(5, 12), dtype="uint8")(keras3)
+    images = np.random.default_rng(7).integers(0, 256, (3, 7, 9, 4)).astype(np.uint8)
+    (want,), (got,) = run_keras(model, [images]), run_onnx(convert(model).model, [images])
+    assert got.dtype == want.dtype
+    apart = np.abs(got.astype(int) - want)
+    assert apart.max() <= 1
+    assert apart.mean() < 0.01
+
+
 @pytest.mark.parametrize("row", layer_rows.DATA_FORMATS)
 def test_channels_first(keras3: Any, row: str) -> None:
     first, last = (
@@ -77,10 +90,11 @@ def test_layer_at_opset(keras3: Any, opset: int) -> None:
     """Ops that changed between operator sets, each at both sides of the change."""
     rows = ("layer_norm", "rescaling", "batch_norm_4", "global_average2d", "unit_norm", "padding2d")
     rows += ("group_norm", "dot", "split", "gelu", "reduce", "lstm_last", "upsampling2d")
+    rows += ("resizing_free", "category_one_hot", "integer_lookup", "multi_head_free_causal")
     extra = {
         "split": layer_rows.on((4, 6), lambda L: L.Activation("glu")),
         "gelu": layer_rows.on((4, 6), lambda L: L.Activation("gelu")),
         "reduce": layer_rows.on((4, 6), lambda L: lambda x: keras3.ops.sum(x, axis=1)),
     }
     for row in rows:
-        _check(extra.get(row, layer_rows.COMMON.get(row))(keras3), opset)
+        _check(extra.get(row, _COMMON.get(row))(keras3), opset)

@@ -41,6 +41,7 @@ def test_a_file(tmp_path: Path) -> None:
         ("no_such_module_anywhere:Mine", "ModuleNotFoundError"),
         ("os:NoSuchName", "os has no 'NoSuchName'"),
         ("no/such/file.py:Mine", "is not there"),
+        ("no/such/file.py", "is not there"),
     ],
 )
 def test_mistakes_are_one_line(spec: str, says: str) -> None:
@@ -54,3 +55,20 @@ def test_a_module_that_breaks_is_one_line(tmp_path: Path) -> None:
     file.write_text("raise RuntimeError('several\\nlines')\n")
     with pytest.raises(InputError, match="RuntimeError: several lines"):
         parse_custom_objects([f"{file}:Mine"])
+
+
+def test_all_of_a_file(tmp_path: Path) -> None:
+    """Every public class and function, or those that the file lists."""
+    file = tmp_path / "many_layers.py"
+    file.write_text("class Mine: pass\ndef act(x): return x\nclass _Hidden: pass\nSIZE = 3\n")
+    assert sorted(parse_custom_objects([str(file)])) == ["Mine", "act"]
+    file.write_text("class Mine: pass\nCUSTOM_OBJECTS = {'pkg>Mine': Mine}\n")
+    assert sorted(parse_custom_objects([str(file), "os.path:join"])) == ["join", "pkg>Mine"]
+
+
+@pytest.mark.parametrize("spec", ["{file}", "{file}:Mine"])
+def test_a_file_that_exits_is_one_line(tmp_path: Path, spec: str) -> None:
+    file = tmp_path / "leaving_layers.py"
+    file.write_text("raise SystemExit(7)")
+    with pytest.raises(InputError, match="SystemExit"):
+        parse_custom_objects([spec.format(file=file)])

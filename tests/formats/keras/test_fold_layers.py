@@ -14,12 +14,13 @@ import pytest
 from bnfold.convert.direct import convert, read
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.onnx.fold import fold_model
-from tests.convert.direct import layer_rows
+from tests.convert.direct import layer_rows, more_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 from tests.convert.zoo import randomize
 
 # Rows whose first input holds no numbers that an affine could act on.
-_NO_NUMBERS = frozenset({"embedding", "embedding_float", "masked_mean"})
+_NO_NUMBERS = frozenset({"embedding", "embedding_float", "masked_mean", "resizing_bytes"})
+_NO_NUMBERS |= {"multi_head_given_mask"}
 
 
 def _between(row: layer_rows.Row, K: Any) -> Any:
@@ -42,7 +43,7 @@ def _between(row: layer_rows.Row, K: Any) -> Any:
 # left of two layers; Keras has a layer more or less.
 _MERGED = ("batch_norm_3", "batch_norm_4", "group_norm", "normalization_image", "rescaling_list")
 _MERGED += ("normalization_scalar", "rescaling", "add", "subtract", "average", "add_broadcast")
-_MERGED += ("group_norm_one",)
+_MERGED += ("group_norm_one", "resizing_same")
 _DIFFER: dict[str, tuple[int, int]] = dict.fromkeys(_MERGED, (1, 0)) | {
     # The same, with two layers in front.
     "concatenate_axis": (1, 2),
@@ -57,7 +58,8 @@ _DIFFER: dict[str, tuple[int, int]] = dict.fromkeys(_MERGED, (1, 0)) | {
 }
 
 
-_ROWS = [row for row in layer_rows.COMMON if row not in _NO_NUMBERS]
+_ALL = {**layer_rows.COMMON, **more_rows.ATTENTION, **more_rows.IMAGES}
+_ROWS = [row for row in _ALL if row not in _NO_NUMBERS]
 
 
 @pytest.mark.parametrize("row", _ROWS)
@@ -72,7 +74,7 @@ def test_between_norms_of_keras2(keras2: Any, row: str) -> None:
 
 
 def _check(keras: Any, row: str) -> None:
-    model = randomize(_between(layer_rows.COMMON[row], keras))
+    model = randomize(_between(_ALL[row], keras))
     arrays = layer_rows.inputs_for(model, np.random.default_rng(11))
     graph = read(model)
     folded = fold_graph(graph)
