@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -13,6 +14,10 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("bnfold", deadline=None)
+hypothesis.settings.load_profile("bnfold")
 
 SAMPLE_MODELS = Path(__file__).parent.parent / "sample_models"
 

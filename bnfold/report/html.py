@@ -76,7 +76,7 @@ def _verdict(report: Report) -> Iterator[str]:
     yield f'<h1><span class="mark" aria-hidden="true">{mark}</span> {_sentence(report)}</h1>'
     if report.original is not None:
         target = f" → {_text(report.output)}" if report.output else ""
-        by = f", converted by {_text(report.converter)}" if report.converter else ""
+        by = _text(wording.via(report))
         yield f'<p class="model">{_text(wording.model_line(report.original))}{by}{target}</p>'
     yield '<dl class="figures">'
     for name, value, note in _figures(report):
