@@ -15,7 +15,7 @@ from bnfold.verify.interface import check_interface
 from bnfold.verify.local import Ground, check_local, find_ground
 from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
-from bnfold.verify.proofs import proof_checks
+from bnfold.verify.proofs import attempted, proof_checks
 from bnfold.verify.sampling import Reference, Samples, sample
 from bnfold.verify.stored import check_stored
 from bnfold.verify.strength import SignWatch, measure_strength
@@ -83,7 +83,7 @@ def verify_models(
         rest = [skipped(kind, "the interfaces differ") for kind in kinds]
         took = time.monotonic() - start
         return Verification((*interface, *rest), seed=seed, seconds=took)
-    proof = proof_checks(original, folded) if prove else []
+    proof, why_none = attempted(original, folded) if prove else (None, "")
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
@@ -99,7 +99,7 @@ def verify_models(
     checks: list[Check] = [
         *interface,
         *([] if lifted is None else [check_stored(folded, lifted[1])]),
-        *proof,
+        *(proof_checks(proof, why_none) if prove else []),
         *algebra_checks(seen, exact=lifted is not None),
         *check_local(ground, seed=seed),
         *end_to_end_checks(seen),
@@ -140,6 +140,7 @@ def verify_models(
         ),
         mutation=mutation,
         notes=tuple(notes),
+        proof=proof,
         seconds=time.monotonic() - start,
     )
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnfold.verify.proof.types import Proof
 
 
 class Status(enum.Enum):
@@ -24,6 +28,7 @@ class CheckKind(enum.Enum):
     LOCAL = "local"
     END_TO_END = "end-to-end"
     KERAS = "keras"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ class Verification:
         strength: how small an error would have been caught, None if not measured.
         mutation: faults planted on purpose, None if not asked for.
         notes: what was skipped or cut short and why, for people.
+        proof: what is proved for every input, by which argument; None if it was not attempted.
     """
 
     checks: tuple[Check, ...]
@@ -189,6 +195,7 @@ class Verification:
     strength: Strength | None = None
     mutation: MutationTest | None = None
     notes: tuple[str, ...] = ()
+    proof: Proof | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:

@@ -21,7 +21,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.atomic import atomic_output
 from bnfold.verify.proof.fingerprint import structure_hash, weight_hashes
 from bnfold.verify.proof.prove import prove
-from bnfold.verify.proof.types import Proof, ProofStatus, ValuePair
+from bnfold.verify.proof.types import Condition, Proof, ProofStatus, ValuePair
 
 FORMAT = "bnfold certificate"
 VERSION = 1
@@ -69,13 +69,11 @@ def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str,
                 "argument": group.argument,
                 "max_ulps": group.max_ulps,
                 "bound_ulps": group.bound,
+                "conditions": [_condition(c) for c in proof.conditions if number in c.groups],
             }
-            for group in proof.groups
+            for number, group in enumerate(proof.groups)
         ],
-        "conditions": [
-            {"op": c.op, "op_type": c.op_type, "value": c.value, "needs": c.needs}
-            for c in proof.conditions
-        ],
+        "conditions": [_condition(c) for c in proof.conditions if not c.groups],
         "relations": [_relation(pair) for pair in proof.pairs],
     }
 
@@ -133,6 +131,16 @@ def check_certificate(
 
 def _identity(model: ir.Model) -> dict[str, Any]:
     return {"structure_sha256": structure_hash(model), "weights_sha256": weight_hashes(model)}
+
+
+def _condition(condition: Condition) -> dict[str, str]:
+    return {
+        "op": condition.op,
+        "op_type": condition.op_type,
+        "value": condition.value,
+        "original": condition.original,
+        "needs": condition.needs,
+    }
 
 
 def _relation(pair: ValuePair) -> dict[str, Any]:
