@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -34,6 +34,33 @@ def proof_checks(proof: Proof | None, reason: str) -> list[Check]:
     if proof is None:
         return [_skipped(CheckKind.WEIGHTS, reason), _skipped(CheckKind.ALGEBRA, reason)]
     return [_weights(proof), _algebra(proof)]
+
+
+def certificate_check(
+    claimed: Mapping[str, Any], proof: Proof | None, original: ir.Model, folded: ir.Model
+) -> Check:
+    """Whether a certificate is for these models, and everything in it derived from them anew."""
+    from bnfold.verify.proof.certificate import (
+        CertificateCheck,
+        Validity,
+        compare_certificate,
+        stale_part,
+    )
+
+    kind = CheckKind.CERTIFICATE
+    stale = stale_part(claimed, original, folded)
+    found = (
+        CertificateCheck(Validity.STALE, stale)
+        if stale
+        else compare_certificate(claimed, proof, original, folded)
+    )
+    if found.valid:
+        text = f"all {found.relations} relations and {found.folds} folds derived anew"
+        return Check(kind, Status.PASSED, None, None, "", text)
+    fault = (
+        Fault.STALE_CERTIFICATE if found.validity is Validity.STALE else Fault.FORGED_CERTIFICATE
+    )
+    return Check(kind, Status.FAILED, None, None, "", found.reason, fault.code)
 
 
 def _skipped(kind: CheckKind, reason: str) -> Check:

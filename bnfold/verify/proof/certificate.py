@@ -7,6 +7,7 @@ tie the file to these very weights.
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 from collections.abc import Mapping
@@ -33,19 +34,34 @@ AGREEMENT = 1e-9
 FIGURE = 1e-3
 
 
+class Validity(enum.Enum):
+    """The verdict on a certificate."""
+
+    VALID = "valid"
+    STALE = "stale"  # made for other models
+    FORGED = "forged"  # claims what cannot be derived from the two models
+
+
 @dataclass(frozen=True)
 class CertificateCheck:
     """The verdict on a certificate.
 
     Attributes:
-        valid: whether everything in it holds for the two models.
+        validity: whether everything in it holds for the two models.
         reason: what does not hold, one line; "" if all does.
-        proof: the proof that was made anew; None where it did not come to that.
+        relations: how many pairs of values it ties.
+        folds: how many groups of folded constants it speaks of.
     """
 
-    valid: bool
-    reason: str
-    proof: Proof | None = None
+    validity: Validity
+    reason: str = ""
+    relations: int = 0
+    folds: int = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether everything in it holds."""
+        return self.validity is Validity.VALID
 
 
 def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str, Any]:
@@ -109,24 +125,41 @@ def check_certificate(
     Raises:
         InputError: the file is no certificate of a version that is known here.
     """
-    claimed = _read(Path(path))
+    claimed = read_certificate(path)
+    stale = stale_part(claimed, original, folded)
+    if stale:
+        return CertificateCheck(Validity.STALE, stale)
+    proof = prove(original, folded, budget_seconds=budget_seconds)
+    return compare_certificate(claimed, proof, original, folded)
+
+
+def stale_part(claimed: Mapping[str, Any], original: ir.Model, folded: ir.Model) -> str:
+    """What shows that a certificate was made for other models; "" if nothing does."""
     for name, model in (("original", original), ("folded", folded)):
         reason = _identity_difference(claimed[name], _identity(model))
         if reason:
-            return CertificateCheck(False, f"the certificate is for another {name} model: {reason}")
-    proof = prove(original, folded, budget_seconds=budget_seconds)
-    if proof.status is not ProofStatus.PROVED:
-        reason = "; ".join([*(r.reason for r in proof.refutations), *proof.notes])
-        text = f"the models are not proved equal ({proof.status.value}): {reason}"
-        return CertificateCheck(False, text, proof)
+            return f"the certificate is for another {name} model: {reason}"
+    return ""
+
+
+def compare_certificate(
+    claimed: Mapping[str, Any], proof: Proof | None, original: ir.Model, folded: ir.Model
+) -> CertificateCheck:
+    """Hold what a certificate claims against a proof that was made anew."""
+    if proof is None or proof.status is not ProofStatus.PROVED:
+        parts = () if proof is None else (*(r.reason for r in proof.refutations), *proof.notes)
+        status = "no proof" if proof is None else proof.status.value
+        reason = "; ".join((f"the models are not proved equal ({status})", *parts))
+        return CertificateCheck(Validity.FORGED, reason)
     fresh = json.loads(json.dumps(certificate(proof, original, folded)))
     for part in ("outputs", "conditions", "folds", "relations"):
         reason = _difference(claimed[part], fresh[part], part)
         if reason:
-            return CertificateCheck(
-                False, f"the certificate claims what does not hold: {reason}", proof
-            )
-    return CertificateCheck(True, "", proof)
+            text = f"the certificate claims what does not hold: {reason}"
+            return CertificateCheck(Validity.FORGED, text)
+    return CertificateCheck(
+        Validity.VALID, relations=len(fresh["relations"]), folds=len(fresh["folds"])
+    )
 
 
 def _identity(model: ir.Model) -> dict[str, Any]:
@@ -163,25 +196,31 @@ _PARTS: Mapping[str, type] = {
 }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a certificate, of the right form but not checked.
+
+    Raises:
+        InputError: the file is no certificate of a version that is known here.
+    """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: too large for a certificate")
+            raise InputError(f"{path}: too large for a certificate.")
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not a certificate of bnfold (no JSON)") from error
+        raise InputError(f"{path}: is not a certificate of bnfold (no JSON).") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path}: is not a certificate of bnfold")
+        raise InputError(f"{path}: is not a certificate of bnfold.")
     if content.get("version") != VERSION:
         raise InputError(
             f"{path}: is a certificate of version {content.get('version')!r}; this bnfold knows "
-            f"version {VERSION}"
+            f"version {VERSION}."
         )
     for part, kind in _PARTS.items():
         if not isinstance(content.get(part), kind):
-            raise InputError(f"{path}: is a damaged certificate: {part!r} is missing")
+            raise InputError(f"{path}: is a damaged certificate: {part!r} is missing.")
     return content
 
 
