@@ -262,10 +262,10 @@ def _flattened(b: Builder) -> ir.Model:
 
 
 def _deep(b: Builder) -> ir.Model:
-    """Up to forty layers, every one with an affine, of a signal that neither dies nor explodes."""
+    """Up to twenty layers, with an affine or two in each, and shortcuts."""
     width, rank = b.size(3, 16), int(b.rng.choice([2, 4]))
     x = "x"
-    for _ in range(b.size(8, 40)):
+    for _ in range(b.size(6, 20)):
         y = b.dense(x, width, width) if rank == 2 else b.conv(x, width, width, rank)
         y = b.activation(b.affine(y, width, rank), width, rank)
         x = b.op("Add", x, y) if b.chance(0.5) else b.batch_norm(y, width)

@@ -57,7 +57,7 @@ from bnfold.verify.types import Status, Verification
 Lifted = tuple[ir.Model, ir.Model]
 
 RESULTS = Path(__file__).with_name("results")
-SAMPLES = 32
+SAMPLES = 24
 CHUNK = 25
 ROOT = Path(__file__).parent.parent
 # Each some megabytes; those with hundreds of layers take minutes.

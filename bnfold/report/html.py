@@ -10,7 +10,7 @@ from bnfold.bench.types import Benchmark
 from bnfold.report import wording
 from bnfold.report.drawing import error_svg, graph_svg, latency_svg
 from bnfold.report.model import AffineRow, Outcome, Report, Stop
-from bnfold.verify.types import Check, Status, Verification
+from bnfold.verify.types import Check, Status
 
 _TONE = {Status.PASSED: "good", Status.FAILED: "bad", Status.SKIPPED: "dim"}
 _OUTCOME = {Outcome.FOLDED: "good", Outcome.PARTLY: "some", Outcome.KEPT: "dim"}
@@ -29,7 +29,7 @@ def render_html(report: Report) -> str:
             _verdict(report),
             _affines(report),
             _graphs(report),
-            _verification(report.verification),
+            _verification(report),
             _benchmark(report.benchmark),
             _models(report),
         )
@@ -185,7 +185,8 @@ def _ports(names: Iterable[str]) -> str:
     return ", ".join(_text(name) for name in names)
 
 
-def _verification(verification: Verification | None) -> Iterator[str]:
+def _verification(report: Report) -> Iterator[str]:
+    verification = report.verification
     if verification is None:
         return
     yield '<section aria-labelledby="checks"><h2 id="checks">Verification</h2>'
@@ -199,7 +200,7 @@ def _verification(verification: Verification | None) -> Iterator[str]:
                 _badge(_TONE[check.status], check.status.value),
                 _text(wording.figure(check)),
                 _meter(check),
-                _text(check.detail),
+                _text(" ".join(filter(None, (check.code, check.where, check.detail)))),
             )
             for check in verification.checks
         ),
@@ -213,6 +214,8 @@ def _verification(verification: Verification | None) -> Iterator[str]:
         )
         yield from (f"<p>{_text(wording.output(item))}</p>" for item in verification.outputs)
     yield from (f"<p>{_text(line)}</p>" for line in wording.remarks(verification))
+    if report.again:
+        yield f"<p>To see it again:</p><pre>{_text(report.again)}</pre>"
     yield "</section>"
 
 

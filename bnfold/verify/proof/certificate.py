@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str,
     Raises:
         ValueError: the proof does not prove the fold.
     """
-    if proof.status is not ProofStatus.PROVED:
+    if uncertified(proof):
         raise ValueError("only a proved fold can be certified")
     return {
         "format": FORMAT,
@@ -94,6 +95,30 @@ def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str,
     }
 
 
+def uncertified(proof: Proof | None) -> str:
+    """Why a proof certifies nothing, one line; "" if it proves the fold."""
+    if proof is None:
+        return "the fold was not verified, or its proof failed"
+    if proof.status is ProofStatus.PROVED:
+        return ""
+    parts = (*(r.reason for r in proof.refutations), *proof.notes)
+    return "; ".join((f"the fold is not proved for every input ({proof.status.value})", *parts))
+
+
+@contextmanager
+def written_with(
+    path: str | os.PathLike[str], content: Mapping[str, Any], *, force: bool = False
+) -> Iterator[None]:
+    """Write a certificate that appears when the block, which writes the model, has succeeded.
+
+    Raises:
+        OutputError: the file cannot be written, or exists and `force` is not given.
+    """
+    with atomic_output(path, force=force) as file:
+        file.write(json.dumps(content, indent=1).encode())
+        yield
+
+
 def write_certificate(
     path: str | os.PathLike[str],
     proof: Proof,
@@ -108,9 +133,8 @@ def write_certificate(
         ValueError: the proof does not prove the fold.
         OutputError: the file cannot be written, or exists and `force` is not given.
     """
-    content = certificate(proof, original, folded)
-    with atomic_output(path, force=force) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    with written_with(path, certificate(proof, original, folded), force=force):
+        pass
 
 
 def check_certificate(
@@ -147,10 +171,7 @@ def compare_certificate(
 ) -> CertificateCheck:
     """Hold what a certificate claims against a proof that was made anew."""
     if proof is None or proof.status is not ProofStatus.PROVED:
-        parts = () if proof is None else (*(r.reason for r in proof.refutations), *proof.notes)
-        status = "no proof" if proof is None else proof.status.value
-        reason = "; ".join((f"the models are not proved equal ({status})", *parts))
-        return CertificateCheck(Validity.FORGED, reason)
+        return CertificateCheck(Validity.FORGED, f"nothing is derived: {uncertified(proof)}")
     fresh = json.loads(json.dumps(certificate(proof, original, folded)))
     for part in ("outputs", "conditions", "folds", "relations"):
         reason = _difference(claimed[part], fresh[part], part)

@@ -51,15 +51,15 @@ def conditions_of(
     Such ops in a row, with those that made what they read, are one region: the way of an affine
     through the graph. It belongs to the groups whose constants lie on it.
     """
-    by_name = {(s.op.name, s.op.op_type): s for s in first.steps if s.op.name}
+    by_name = {s.op.name: s for s in first.steps if s.op.name}
     by_output = {v.name: s for s in first.steps for v in s.op.node.outputs if v.name}
     olds = {v.name: known for v, known in first.values.items() if v.name}
     regions = Union()
     found: list[Condition] = []
     for step in second.steps:
         op = step.op
-        was = by_name.get((op.name, op.op_type)) or by_output.get(op.node.outputs[0].name)
-        if was is None or was.op.op_type != op.op_type:
+        was = by_name.get(op.name) or by_output.get(op.node.outputs[0].name or "")
+        if was is None:
             continue
         for value, before in zip(op.node.inputs, was.op.node.inputs, strict=False):
             if value is None or before is None or not value.name or not before.name:
