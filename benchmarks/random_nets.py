@@ -261,6 +261,18 @@ def _flattened(b: Builder) -> ir.Model:
     return b.model(x, ["N", inputs, 6, 6])
 
 
+def _deep(b: Builder) -> ir.Model:
+    """Up to twenty layers, with an affine or two in each, and shortcuts."""
+    width, rank = b.size(3, 16), int(b.rng.choice([2, 4]))
+    x = "x"
+    for _ in range(b.size(6, 20)):
+        y = b.dense(x, width, width) if rank == 2 else b.conv(x, width, width, rank)
+        y = b.activation(b.affine(y, width, rank), width, rank)
+        x = b.op("Add", x, y) if b.chance(0.5) else b.batch_norm(y, width)
+        x = b.op("Tanh", x) if b.chance(0.3) else x
+    return b.model(x, ["N", width, *([5] * (rank - 2))])
+
+
 FAMILIES: tuple[Callable[[Builder], ir.Model], ...] = (
     _mlp,
     _mlp,
@@ -270,6 +282,7 @@ FAMILIES: tuple[Callable[[Builder], ir.Model], ...] = (
     _upsampling,
     _sequence,
     _flattened,
+    _deep,
 )
 
 

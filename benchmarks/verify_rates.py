@@ -1,40 +1,46 @@
 """How often the verifier is wrong: false alarms on right folds, misses of planted faults.
 
-    python -m benchmarks.verify_rates
+    python -m benchmarks.verify_rates --jobs 2
     python -m benchmarks.verify_rates --folds 100 --faults 100 --no-files
 
-Four sets of right folds: random nets, the sample models, the onnx package's own models, and what
-onnxruntime's offline optimization makes of the random nets (a stranger's folds). Each random net
-gets one fault; it is caught, or not. One that is not caught counts as below the noise only if its
-effect on every output is smaller than that of rounding (see `bnfold.verify.mutate.is_below_noise`).
-Everything is judged twice: with all checks, and as a stranger's pair by what runs alone, without
-the proof and without the unrounded constants. Beside it stands what two fixed tolerances say of
-the same pairs on the same inputs.
+Right folds: random nets of many depths and types, the sample models, small nets of
+`keras.applications`, the onnx package's own models, all folded by bnfold; and what onnxruntime's
+offline optimization makes of the random nets (a stranger's folds). Each random net gets one fault;
+it is caught, or not. One that is not caught counts as below the noise only if its effect on every
+output is smaller than that of rounding (see `bnfold.verify.mutate.is_below_noise`). Everything is
+judged twice: with all checks, and as a stranger's pair by what runs alone, without the proof and
+without the unrounded constants. Beside it stands what two fixed tolerances say of the same pairs
+on the same inputs.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
+from benchmarks.nets import Net
 from benchmarks.random_nets import random_net
+from benchmarks.rates import TOLERANCES, Speed, Tally, markdown
 from bnfold.bench.environment import describe_machine
 from bnfold.formats.onnx.apply import apply_plan
 from bnfold.formats.onnx.fold import fold_model
 from bnfold.formats.onnx.open import open_onnx
 from bnfold.verify.compare import verify_models
 from bnfold.verify.inputs import Feed, generate_inputs
-from bnfold.verify.lift import lift_to_float64
+from bnfold.verify.lift import NotLiftableError, lift_to_float64
 from bnfold.verify.mutate import (
     KINDS,
     NoPlaceError,
@@ -44,46 +50,26 @@ from bnfold.verify.mutate import (
     plant_column,
 )
 from bnfold.verify.prepare import prepare
+from bnfold.verify.proof import Proof, ProofStatus, prove
 from bnfold.verify.runtime import RuntimeUnavailableError, Session
 from bnfold.verify.types import Status, Verification
 
+Lifted = tuple[ir.Model, ir.Model]
+
 RESULTS = Path(__file__).with_name("results")
-TOLERANCES = ((1e-3, 1e-5), (1e-5, 1e-5))
-SAMPLES = 48
+SAMPLES = 24
+CHUNK = 25
 ROOT = Path(__file__).parent.parent
-
-
-@dataclass
-class Tally:
-    """Verdicts on one set of pairs.
-
-    Attributes:
-        name: of the set.
-        pairs: how many there were.
-        failed: how many the verifier failed, with all checks.
-        failed_alone: how many it failed by what runs alone.
-        open, open_alone: of how many nothing could be shown.
-        allclose: by tolerance, how many pairs differed by more.
-        equivalent: faults only: not caught, and shown to be below the noise, with all checks.
-        equivalent_alone: the same by what runs alone.
-        missed, missed_alone: descriptions of what was neither.
-        alarms: descriptions of right folds that failed.
-        seconds: wall time.
-    """
-
-    name: str
-    pairs: int = 0
-    failed: int = 0
-    failed_alone: int = 0
-    open: int = 0
-    open_alone: int = 0
-    allclose: list[int] = field(default_factory=lambda: [0] * len(TOLERANCES))
-    equivalent: int = 0
-    equivalent_alone: int = 0
-    missed: list[str] = field(default_factory=list)
-    missed_alone: list[str] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+# Each some megabytes; those with hundreds of layers take minutes.
+APPLICATIONS = (
+    "DenseNet121",
+    "EfficientNetB0",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "NASNetMobile",
+    "ResNet50V2",
+)
 
 
 def _differ(original: ir.Model, candidate: ir.Model, feeds: list[Feed]) -> list[bool]:
@@ -123,7 +109,7 @@ def _right(
     label: str,
     original: ir.Model,
     candidate: ir.Model,
-    lifted: tuple[ir.Model, ir.Model] | None,
+    lifted: Lifted | None,
     seed: int,
     samples: int = SAMPLES,
 ) -> None:
@@ -138,55 +124,74 @@ def _right(
     tally.failed_alone += _failed(alone)
     tally.open += not whole.passed and not _failed(whole)
     tally.open_alone += not alone.passed and not _failed(alone)
+    tally.count(whole.proof)
+    if whole.proof is not None and whole.proof.status is not ProofStatus.PROVED:
+        reasons = [*(r.reason for r in whole.proof.refutations), *whole.proof.notes]
+        tally.unproved.append(f"{label}: {'; '.join(reasons)}")
     feeds = generate_inputs(original, samples=samples, seed=seed)
     for index, differs in enumerate(_differ(original, candidate, feeds)):
         tally.allclose[index] += differs
 
 
-def random_folds(count: int) -> Tally:
+def _own_fold(model: ir.Model) -> tuple[ir.Model, Lifted | None]:
+    """bnfold's fold, and both models in float64 where there is such a thing."""
+    fold = fold_model(model)
+    try:
+        exact = lift_to_float64(model)
+    except NotLiftableError:
+        return fold.model, None
+    return fold.model, (exact, apply_plan(exact, fold.plan, double=True))
+
+
+def random_folds(seeds: range) -> Tally:
     """bnfold's folds of random nets."""
     tally = Tally("random nets, folded by bnfold")
-    for seed in _progress(range(count), tally.name):
+    for seed in seeds:
         model = random_net(seed)
-        fold = fold_model(model)
-        exact = lift_to_float64(model)
-        lifted = (exact, apply_plan(exact, fold.plan, double=True))
-        _right(tally, f"net {seed}", model, fold.model, lifted, seed)
+        _right(tally, f"net {seed}", model, *_own_fold(model), seed)
     return tally
 
 
 def file_folds(name: str, paths: list[Path], samples: int) -> Tally:
     """bnfold's folds of model files."""
     tally = Tally(name)
-    for path in _progress(paths, name):
+    for path in paths:
         model = open_onnx(path)
-        fold = fold_model(model)
-        exact = lift_to_float64(model)
-        lifted = (exact, apply_plan(exact, fold.plan, double=True))
-        _right(tally, path.name, model, fold.model, lifted, 0, samples)
+        _right(tally, path.name, model, *_own_fold(model), 0, samples)
     return tally
 
 
 def keras_folds(paths: list[Path]) -> Tally:
     """bnfold's folds of Keras files, converted first."""
-    from bnfold.convert.tf2onnx_road import convert_keras
+    from bnfold.api import convert
 
     tally = Tally("sample models in Keras formats")
-    for path in _progress(paths, tally.name):
-        model = convert_keras(path).model
-        fold = fold_model(model)
-        exact = lift_to_float64(model)
-        lifted = (exact, apply_plan(exact, fold.plan, double=True))
-        _right(tally, path.name, model, fold.model, lifted, 0)
+    for path in paths:
+        model = convert(path)
+        _right(tally, path.name, model, *_own_fold(model), 0)
     return tally
 
 
-def runtime_folds(count: int) -> Tally:
+def application_folds(names: Sequence[str]) -> Tally:
+    """bnfold's folds of keras.applications without weights, their statistics made up."""
+    import keras
+
+    from benchmarks.applications import build
+    from bnfold.api import convert
+
+    tally = Tally("keras.applications")
+    for name in names:
+        model = convert(build(keras, name))
+        _right(tally, name, model, *_own_fold(model), 0, 4)
+    return tally
+
+
+def runtime_folds(seeds: range) -> Tally:
     """Random nets as onnxruntime's offline optimization rewrites them, where it folds anything."""
     import onnxruntime as ort
 
     tally = Tally("random nets, rewritten by onnxruntime")
-    for seed in _progress(range(count), tally.name):
+    for seed in seeds:
         model = random_net(seed)
         options = ort.SessionOptions()
         options.log_severity_level = 4
@@ -223,14 +228,12 @@ def smallest_fault(folded: ir.Model, rng: np.random.Generator, seed: int) -> Pla
     return None
 
 
-def planted_faults(name: str, count: int, dtype: str | None, first: int, plant: Planter) -> Tally:
+def planted_faults(name: str, seeds: range, dtype: str | None, plant: Planter) -> Tally:
     """Random nets, folded, with a fault in the folded model."""
     tally = Tally(name)
-    for seed in _progress(range(first, first + count), name):
+    for seed in seeds:
         model = random_net(seed, dtype)
-        fold = fold_model(model)
-        folded, exact = fold.model, lift_to_float64(model)
-        lifted = (exact, apply_plan(exact, fold.plan, double=True))
+        folded, lifted = _own_fold(model)
         planted = plant(folded, np.random.default_rng(seed), seed)
         if planted is None:
             continue
@@ -240,6 +243,8 @@ def planted_faults(name: str, count: int, dtype: str | None, first: int, plant: 
         alone = verify_models(model, planted.model, seed=seed, samples=SAMPLES, prove=False)
         tally.failed += _failed(whole)
         tally.failed_alone += _failed(alone)
+        tally.count(whole.proof)
+        tally.named += whole.proof is not None and _names(whole.proof, planted, folded)
         for index, differs in enumerate(_differ(model, planted.model, feeds)):
             tally.allclose[index] += differs
         if _failed(whole) and _failed(alone):
@@ -255,116 +260,131 @@ def planted_faults(name: str, count: int, dtype: str | None, first: int, plant: 
     return tally
 
 
-def _progress(items: object, name: str) -> Iterator[object]:
-    total, start = list(items), time.monotonic()  # type: ignore[call-overload]
-    for number, item in enumerate(total):
-        if number % 50 == 0:
-            took = time.monotonic() - start
-            print(f"{name}: {number} of {len(total)}, {took:.0f} s", file=sys.stderr, flush=True)
-        yield item
+def _names(proof: Proof, planted: Planted, folded: ir.Model) -> bool:
+    """Whether the refutations point at the op with the fault; at a removed one's reader."""
+    told = {
+        name
+        for r in proof.refutations
+        for name in (r.op, r.counterpart, *r.removed, *r.holders)
+        if name
+    }
+    meant = {planted.op, "planted"}
+    if planted.kind == "activation":
+        gone = [node for node in folded.graph if node.name == planted.op]
+        meant |= {reader.name for node in gone for reader in node.outputs[0].consumers()}
+    return bool(meant & told)
 
 
-# ------------------------------------------------------------------------------ report
+def proof_speeds() -> list[Speed]:
+    """A hundred layers and a million weights, dense and convolutional."""
+    dense, conv = (Net(shape, norms=True, seed=1) for shape in ([100], [32, 16, 16]))
+    x = y = "x"
+    for _ in range(100):
+        x = dense.op("Relu", dense.norm(dense.gemm(x, 100, 100), 100))
+        y = conv.op("Relu", conv.norm(conv.conv(y, 32, 32), 32))
+    nets = {"100 x Gemm, BN, Relu": dense.finish(x, 2), "100 x Conv, BN, Relu": conv.finish(y, 4)}
+    found = []
+    for name, net in nets.items():
+        model = open_onnx(net)
+        folded = fold_model(model).model
+        proofs = [prove(model, folded) for _ in range(5)]
+        found.append(
+            Speed(
+                name,
+                sum(value.const_value.size for value in model.graph.initializers.values()),
+                len(proofs[0].groups),
+                all(proof.status is ProofStatus.PROVED for proof in proofs),
+                tuple(round(proof.seconds, 3) for proof in proofs),
+            )
+        )
+    return found
 
 
-def markdown(rights: list[Tally], faults: list[Tally], command: str) -> str:
-    """The table of both rates."""
-    names = [f"allclose {rtol:g}/{atol:g}" for rtol, atol in TOLERANCES]
-    lines = [
-        "# How often the verifier is wrong",
-        "",
-        f"`{command}` on {describe_machine().get('cpu', 'a machine')}.",
-        "",
-        "## False alarms: right folds that fail",
-        "",
-        f"| right folds | pairs | bnfold, all checks | bnfold, no proof (nothing to show) | "
-        f"{' | '.join(names)} |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+Task = tuple[Callable[..., Tally], tuple[object, ...]]
+
+
+def tasks(options: argparse.Namespace) -> tuple[list[Task], list[Task]]:
+    """Right folds and faults, each in pieces that may be done side by side."""
+    rights: list[Task] = [
+        *((random_folds, (seeds,)) for seeds in _chunks(options.folds)),
+        *((runtime_folds, (seeds,)) for seeds in _chunks(options.folds)),
     ]
-    for t in rights:
-        alone = f"{t.failed_alone} ({t.open_alone})"
-        cells = [t.name, t.pairs, t.failed, alone, *t.allclose]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += [
-        "",
-        "## Misses: planted faults that pass",
-        "",
-        "Below the noise: the fault moves every output by less than rounding everything once, so",
-        "that no comparison of results can tell it from a right fold.",
-        "",
-        f"| faults | pairs | bnfold misses | of these below the noise | no proof: misses | of these"
-        f" below the noise | {' | '.join(n + ' misses' for n in names)} |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for t in faults:
-        cells = [
-            t.name,
-            t.pairs,
-            t.pairs - t.failed,
-            t.equivalent,
-            t.pairs - t.failed_alone,
-            t.equivalent_alone,
-            *(t.pairs - n for n in t.allclose),
+    if not options.no_files:
+        light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+        files = sorted((ROOT / "sample_models").iterdir())
+        rights += [
+            (file_folds, ("sample models in ONNX", [path], SAMPLES))
+            for path in files
+            if path.suffix == ".onnx"
         ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    wrong = [line for t in (*rights, *faults) for line in (*t.alarms, *t.missed)]
-    if wrong:
-        lines += ["", "## Every wrong verdict", "", *(f"- {line}" for line in wrong)]
-    grey = [line for t in faults for line in t.missed_alone]
-    if grey:
-        lines += [
-            "",
-            "## Seen only by the proof",
-            "",
-            "Effects between the noise of two right models and the bound, three times the noise:",
-            "",
-            *(f"- {line}" for line in grey),
+        rights += [
+            (file_folds, ("models of the onnx package", [path], 1))
+            for path in sorted(light.glob("*.onnx"))
         ]
-    return "\n".join(lines) + "\n"
+        if importlib.util.find_spec("keras") is None:
+            print("Keras is not installed: its models are left out", file=sys.stderr)
+        else:
+            keras = [path for path in files if path.suffix in (".h5", ".keras")]
+            rights += [(keras_folds, ([path],)) for path in keras]
+            rights += [(application_folds, ([name],)) for name in APPLICATIONS]
+    faults: list[Task] = []
+    for name, count, first, dtype, plant in (
+        ("eight kinds, float32", options.faults, 0, "float32", any_fault),
+        ("a column x (1 + 1e-4), float32", options.columns, 50_000, "float32", smallest_fault),
+        ("eight kinds, all types", options.others, 100_000, None, any_fault),
+    ):
+        faults += [(planted_faults, (name, seeds, dtype, plant)) for seeds in _chunks(count, first)]
+    return rights, faults
 
 
-def _timed(tally: Tally, start: float) -> Tally:
-    tally.seconds = round(time.monotonic() - start, 1)
+def _chunks(count: int, first: int = 0) -> list[range]:
+    seeds = range(first, first + count)
+    return [seeds[start : start + CHUNK] for start in range(0, count, CHUNK)]
+
+
+def _run(task: Task) -> Tally:
+    function, arguments = task
+    start = time.monotonic()
+    tally = function(*arguments)
+    tally.seconds = time.monotonic() - start
     return tally
+
+
+def _done(work: Sequence[Task], jobs: int) -> list[Tally]:
+    """All tasks run, and the tallies of one set added up; what is done is told on the way."""
+    found: dict[str, Tally] = {}
+    spawn = multiprocessing.get_context("spawn")  # runtimes start threads; a fork would hang
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+        for number, tally in enumerate(pool.map(_run, work)):
+            if tally.name in found:
+                found[tally.name].add(tally)
+            else:
+                found[tally.name] = tally
+            print(f"{number + 1} of {len(work)}: {tally.name}", file=sys.stderr, flush=True)
+    return list(found.values())
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and write results/verify_rates.md and .json; 1 if any verdict was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folds", type=int, default=1000, help="random nets to fold")
-    parser.add_argument("--faults", type=int, default=1000, help="faults in float32 nets")
-    parser.add_argument("--others", type=int, default=300, help="faults of the other two sets")
+    parser.add_argument("--folds", type=int, default=600, help="random nets to fold, twice")
+    parser.add_argument("--faults", type=int, default=500, help="faults in float32 nets")
+    parser.add_argument("--columns", type=int, default=400, help="columns times 1 + 1e-4")
+    parser.add_argument("--others", type=int, default=200, help="faults in nets of all types")
     parser.add_argument("--no-files", action="store_true", help="leave the model files out")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-    samples = ROOT / "sample_models"
-    rights, faults = [], []
-    start = time.monotonic()
-    rights.append(_timed(random_folds(options.folds), start))
-    rights.append(_timed(runtime_folds(options.folds), time.monotonic()))
-    if not options.no_files:
-        rights.append(file_folds("sample models in ONNX", sorted(samples.glob("*.onnx")), SAMPLES))
-        try:
-            files = sorted(p for p in samples.iterdir() if p.suffix in (".h5", ".keras"))
-            rights.append(keras_folds(files))
-        except ImportError as error:
-            print(f"Keras models left out: {error}", file=sys.stderr)
-        rights.append(file_folds("models of the onnx package", sorted(light.glob("*.onnx")), 1))
-    count, few = options.faults, options.others
-    faults.append(planted_faults("eight kinds, float32", count, "float32", 0, any_fault))
-    faults.append(
-        planted_faults("a column x (1 + 1e-4), float32", few, "float32", 50_000, smallest_fault)
-    )
-    faults.append(planted_faults("eight kinds, all types", few, None, 100_000, any_fault))
-    command = "python -m benchmarks.verify_rates"
-    page = markdown(rights, faults, command)
+    speeds = proof_speeds()
+    rights, faults = (_done(work, options.jobs) for work in tasks(options))
+    page = markdown(rights, faults, speeds, "python -m benchmarks.verify_rates")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "verify_rates.md").write_text(page, encoding="utf-8")
     data = {
         "machine": describe_machine(),
         "right": [asdict(t) for t in rights],
         "faults": [asdict(t) for t in faults],
+        "proofs": [asdict(s) for s in speeds],
     }
     (options.out / "verify_rates.json").write_text(json.dumps(data, indent=2) + "\n", "utf-8")
     print(page)

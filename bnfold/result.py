@@ -96,12 +96,31 @@ class FoldResult:
         self.check()
         return ir.to_proto(self.onnx)
 
+    def certificate(self) -> dict[str, Any]:
+        """What the proof of this fold relied on, as it goes to JSON.
+
+        The relation of each pair of values; per fold its sources, targets, conditions and bounds;
+        hashes of the weights before and after. `bnfold.verify` derives it again from the models.
+
+        Raises:
+            VerificationError: the fold is not proved for every input.
+        """
+        from bnfold.verify.proof.certificate import certificate, uncertified
+
+        proof = None if self.verification is None else self.verification.proof
+        reason = uncertified(proof)
+        if proof is None or reason:
+            raise VerificationError(f"no certificate was written: {reason}.", self.verification)
+        self.check()
+        return certificate(proof, *self._pair())
+
     def save(
         self,
         path: str | os.PathLike[str],
         *,
         force: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        certificate: str | os.PathLike[str] | None = None,
     ) -> None:
         """Write the folded model, whole or not at all.
 
@@ -110,13 +129,23 @@ class FoldResult:
                 to get Keras back, in the format of the source.
             force: replace it if it exists.
             progress: is told how many bytes of how many are written.
+            certificate: also write what the proof relied on; both files, or neither.
 
         Raises:
             InputError: Keras was asked for and the source cannot be folded as Keras.
             OutputError: it cannot be written; whatever stood there before still does.
-            VerificationError: the model failed its verification; nothing is written.
+            VerificationError: the model failed its verification, or a certificate is asked for and
+                the fold is not proved; nothing is written.
         """
         self.check()
+        if certificate is not None:
+            from bnfold.verify.proof.certificate import written_with
+
+            wants_keras = Path(path).suffix.lower() in _KERAS_SUFFIXES and self.keras is None
+            found = self._as_keras if wants_keras and self.again is not None else self
+            with written_with(certificate, found.certificate(), force=force):
+                found.save(path, force=force, progress=progress)
+            return
         if Path(path).suffix.lower() in _KERAS_SUFFIXES:
             self._folded_keras().save(path, force=force)
             return

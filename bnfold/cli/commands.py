@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from bnfold.cli.lookups import diff_command, explain_command
 from bnfold.cli.output import Output, logging_to_stderr
 from bnfold.cli.several import fold_several, names_a_folder
 from bnfold.cli.target import choose_target
+
+if TYPE_CHECKING:
+    from bnfold.report.model import Report
 
 _EXAMPLES = """\b
 Examples:
@@ -79,7 +82,7 @@ def cli() -> None:
     help="File to write, .onnx or (from Keras) .keras or .h5, or the folder for several models. "
     "Default: MODEL.folded.onnx beside the input.",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
+@opt.force_option
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
 @click.option("--no-bench", is_flag=True, help="Do not measure latency.")
 @click.option(
@@ -95,6 +98,7 @@ def cli() -> None:
 @opt.loading_options
 @opt.input_options
 @opt.verify_options
+@opt.certificate_option
 @opt.bench_options
 @opt.output_options
 def fold_command(
@@ -106,6 +110,7 @@ def fold_command(
     to: str | None,
     jobs: int | None,
     inputs: Path | None,
+    certificate: Path | None,
     **rest: Any,
 ) -> int:
     """Fold MODEL (.h5, .keras or .onnx), verify, measure, write the result and report.
@@ -118,10 +123,14 @@ def fold_command(
     out = _output(rest, force=force)
     if len(models) > 1 or jobs is not None or names_a_folder(output):
         given = {"verify": not no_verify, "inputs": inputs, "to": to, **rest}
+        given["certificate"] = certificate
         return fold_several(models, output, jobs, out, given)
     model = models[0]
     target, form = choose_target(model, output, to, force=force)
-    out.check((model, target))
+    checks = _checks(rest)
+    out.check((model, target), [certificate, checks["counterexample"]])
+    if certificate and no_verify:
+        raise click.UsageError("--certificate writes what the proof relied on: no --no-verify.")
 
     from bnfold import api
     from bnfold.report.gates import Gates, failed_gates
@@ -134,23 +143,23 @@ def fold_command(
             verify=not no_verify,
             benchmark=not no_bench or gates.needs_benchmark,
             inputs=inputs,
-            verify_options={**opt.verifying(rest), "progress": progress.share},
+            verify_options={**checks, "progress": progress.share},
             benchmark_options={**opt.measuring(rest), "progress": progress.share},
             progress=progress,
             **opt.loading(rest),
             **opt.folding(rest),
         )
         report = result.report
-        failures = failed_gates(report, gates)
+        failures = failed_gates(report, gates, certificate=certificate is not None)
         written = report.passed and not failures
         if written:
             progress("writing")
-            result.save(target, force=force, progress=progress.share)
+            result.save(target, force=force, certificate=certificate, progress=progress.share)
     if written:
         chosen = () if output else (f"no -o was given, so the name {target} was chosen",)
         report = dataclasses.replace(report, output=str(target), notes=(*report.notes, *chosen))
     report = dataclasses.replace(report, notes=(*report.notes, *failures))
-    out.show(report)
+    out.show(_with_command(report))
     result.check()
     for line in failures:
         click.echo(f"bnfold: {line}", err=True)
@@ -188,11 +197,21 @@ def inspect_command(model: Path, to: str | None, **rest: Any) -> int:
 @opt.loading_options
 @opt.input_options
 @opt.verify_options
+@opt.certificate_option
+@opt.force_option
 @opt.output_options
-def verify_command(reference: Path, candidate: Path, inputs: Path | None, **rest: Any) -> int:
+def verify_command(
+    reference: Path,
+    candidate: Path,
+    inputs: Path | None,
+    certificate: Path | None,
+    force: bool,
+    **rest: Any,
+) -> int:
     """Check that CANDIDATE computes what REFERENCE does; exit 1 if not."""
-    out = _output(rest)
-    out.check((reference, candidate))
+    out = _output(rest, force=force)
+    checks = _checks(rest)
+    out.check((reference, candidate), [checks["counterexample"]])
 
     from bnfold import api
 
@@ -202,11 +221,11 @@ def verify_command(reference: Path, candidate: Path, inputs: Path | None, **rest
             candidate,
             verify=True,
             inputs=inputs,
-            verify_options={**opt.verifying(rest), "progress": progress.share},
+            verify_options={"certificate": certificate, **checks, "progress": progress.share},
             progress=progress,
             **opt.loading(rest),
         )
-    out.show(report)
+    out.show(_with_command(report))
     return 0 if report.passed else 1
 
 
@@ -240,6 +259,25 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
 
 cli.add_command(diff_command)
 cli.add_command(explain_command)
+
+
+def _checks(rest: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of the verification; offending inputs are kept even where no file is named."""
+    from bnfold.cli.again import kept_inputs
+
+    checks = {"counterexample": kept_inputs(), **opt.verifying(rest)}
+    path = checks["counterexample"]
+    if path.suffix != ".npz":
+        checks["counterexample"] = path.with_name(f"{path.name}.npz")
+    return checks
+
+
+def _with_command(report: Report) -> Report:
+    """The report with the command that shows a failure again."""
+    from bnfold.cli.again import command_again
+
+    again = command_again(click.get_current_context(), report.verification)
+    return dataclasses.replace(report, again=again)
 
 
 def _output(rest: dict[str, Any], *, force: bool = False) -> Output:

@@ -141,7 +141,7 @@ verify_options = _all(
         "--counterexample",
         metavar="FILE.npz",
         type=click.Path(path_type=Path),
-        help="Where to save the offending inputs if a check fails.",
+        help="Where to save the offending inputs if a check fails (default: a temporary file).",
     ),
     click.option(
         "--mutation-test",
@@ -150,6 +150,15 @@ verify_options = _all(
         type=click.IntRange(min=1),
         help="Then plant N faults and report how many the checks catch.",
     ),
+)
+
+force_option = click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
+
+certificate_option = click.option(
+    "--certificate",
+    metavar="FILE.json",
+    type=click.Path(path_type=Path),
+    help="What the proof relies on. A fold writes it; verify derives it again from both models.",
 )
 
 bench_options = _all(

@@ -33,11 +33,12 @@ class Output:
     verbose: int = 0
     force: bool = False
 
-    def check(self, taken: Sequence[Path] = ()) -> None:
+    def check(self, taken: Sequence[Path] = (), more: Sequence[Path | None] = ()) -> None:
         """Refuse report files that cannot be written, before any work is done.
 
         Args:
             taken: files that the run reads or writes besides.
+            more: files that are written besides the reports, None for none.
 
         Raises:
             OutputError: unknown suffix, missing folder, file exists without --force, or two
@@ -50,9 +51,10 @@ class Output:
         seen = {path.resolve() for path in taken}
         for path in self.reports:
             form_of(path)
+        for path in (*filter(None, more), *self.reports):
             check_target(path, force=self.force)
             if path.resolve() in seen:
-                raise OutputError(f"{path} is given twice: give the report a name of its own.")
+                raise OutputError(f"{path} is given twice: give each file a name of its own.")
             seen.add(path.resolve())
 
     def show(self, report: Report) -> None:

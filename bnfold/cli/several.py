@@ -47,6 +47,7 @@ def fold_several(
         "--report and --github describe": bool(out.reports or out.github),
         "gates judge": bool(opt.gating(values)),
         "--inputs is for": values.pop("inputs") is not None,
+        "--certificate is of": values.pop("certificate") is not None,
         "--counterexample is of": values.get("counterexample") is not None,
         "--custom-objects is for": bool(values.pop("custom_objects", None)),
     }

@@ -30,10 +30,24 @@ class Gates:
         return self.require_speedup is not None
 
 
-def failed_gates(report: Report, gates: Gates) -> tuple[str, ...]:
-    """One line for each condition that does not hold."""
+def failed_gates(report: Report, gates: Gates, *, certificate: bool = False) -> tuple[str, ...]:
+    """One line for each condition that does not hold.
+
+    Args:
+        certificate: whether one is to be written, for which the fold must be proved.
+    """
     found = [_remaining(report, gates), _speedup(report, gates), _growth(report, gates)]
+    if certificate and report.passed:
+        found.append(_certificate(report))
     return tuple(line for line in found if line)
+
+
+def _certificate(report: Report) -> str:
+    from bnfold.verify.proof.certificate import uncertified
+
+    proof = None if report.verification is None else report.verification.proof
+    reason = uncertified(proof)
+    return f"--certificate: {reason}" if reason else ""
 
 
 def _remaining(report: Report, gates: Gates) -> str:

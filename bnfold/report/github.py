@@ -24,7 +24,8 @@ def render_github(report: Report) -> str:
             hints = " ".join(dict.fromkeys(stop.hint for stop in row.stops))
             lines.append(_command("notice", f"{row.name} {row.outcome.value}", f"{text}. {hints}"))
     level = "notice" if report.passed else "error"
-    lines.append(_command(level, "bnfold", wording.headline(report)))
+    text = "\n".join((wording.headline(report), *wording.failure_notes(report)))
+    lines.append(_command(level, "bnfold", text))
     return "".join(f"{line}\n" for line in lines)
 
 

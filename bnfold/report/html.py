@@ -321,7 +321,7 @@ def _verification(report: Report) -> Iterator[str]:
                 _badge(_TONE[check.status], check.status.value),
                 _text(wording.figure(check).replace("<=", "≤")),
                 _meter(check),
-                _text(check.detail),
+                _text(" ".join(filter(None, (check.code, check.where, check.detail)))),
             )
             for check in verification.checks
         ),
@@ -349,6 +349,8 @@ def _verification(report: Report) -> Iterator[str]:
         )
     yield "</div>"
     yield from (f"<p>{_text(line)}</p>" for line in wording.remarks(verification))
+    if report.again:
+        yield f"<p>To see it again:</p><pre>{_text(report.again)}</pre>"
     yield "</section>"
 
 

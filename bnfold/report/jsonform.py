@@ -17,6 +17,10 @@ from bnfold.report.rows import Row
 
 if TYPE_CHECKING:
     from bnfold.formats.onnx.diff import ModelDiff
+    from bnfold.verify.proof.types import Proof
+
+#: Fields of a proof that have no place in a report.
+CERTIFIED = frozenset({"pairs", "conditions"})
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -25,7 +29,9 @@ def to_data(report: Report) -> dict[str, Any]:
     NaN and infinities, which JSON has no numbers for, become the strings "NaN", "Infinity" and
     "-Infinity".
     """
-    data: dict[str, Any] = _plain(dataclasses.replace(report, graphs=None))
+    verification = report.verification
+    bare = None if verification is None else dataclasses.replace(verification, proof=None)
+    data: dict[str, Any] = _plain(dataclasses.replace(report, graphs=None, verification=bare))
     del data["graphs"]  # for drawings; whoever reads JSON has the models
     data["summary"] = {
         "affines": len(report.affines),
@@ -34,13 +40,21 @@ def to_data(report: Report) -> dict[str, Any]:
         "kept": report.count(Outcome.KEPT),
         "passed": None if report.verification is None else report.verification.passed,
     }
-    verification = report.verification
     if verification is not None:
         data["verification"]["passed"] = verification.passed
+        data["verification"]["proof"] = _proof(verification.proof)
         if verification.mutation is not None:
             for name in ("caught", "below_noise", "missed"):
                 data["verification"]["mutation"][name] = getattr(verification.mutation, name)
     return data
+
+
+def _proof(proof: Proof | None) -> dict[str, Any] | None:
+    """What is proved and how; the relations themselves are a certificate's."""
+    if proof is None:
+        return None
+    names = [item.name for item in dataclasses.fields(proof) if item.name not in CERTIFIED]
+    return {name: _plain(getattr(proof, name)) for name in names}
 
 
 def render_json(report: Report) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from bnfold.report import wording
@@ -20,7 +21,9 @@ def render_junit(report: Report) -> str:
     test cases whose message is the reason.
     """
     root = ElementTree.Element("testsuites", {"name": "bnfold"})
-    _suite(root, "verification", [_check(check) for check in _checks(report)], _seconds(report))
+    more = wording.failure_notes(report)
+    cases = [_check(check, more) for check in _checks(report)]
+    _suite(root, "verification", cases, _seconds(report))
     _suite(root, "affines", [_affine(row) for row in report.affines], 0.0)
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
@@ -50,13 +53,13 @@ def _suite(
     suite.extend(cases)
 
 
-def _check(check: Check) -> ElementTree.Element:
+def _check(check: Check, more: Sequence[str]) -> ElementTree.Element:
     case = _case("verification", check.kind.value + (f" {check.where}" if check.where else ""))
     text = "; ".join(part for part in (wording.figure(check), check.detail) if part)
     if check.status is Status.FAILED:
         failure = ElementTree.SubElement(case, "failure", {"message": _legal(text)})
         failure.set("type", _legal(check.code or check.kind.value))
-        failure.text = _legal(text)
+        failure.text = _legal("\n".join((text, *more)))
     elif check.status is Status.SKIPPED:
         ElementTree.SubElement(case, "skipped", {"message": _legal(text)})
     else:

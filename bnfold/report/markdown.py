@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from bnfold.bench.types import Benchmark
@@ -18,6 +19,7 @@ def render_markdown(report: Report) -> str:
         list(_head(report)),
         list(_affines(report)),
         list(_verification(report.verification)),
+        list(_again(report.again)),
         list(_benchmark(report.benchmark)),
         list(_models(report)),
         [f"> {_cell(note)}" for note in report.notes],
@@ -70,6 +72,14 @@ def _verification(verification: Verification | None) -> Iterator[str]:
     if lines:
         yield ""
         yield from (f"- {_cell(line)}" for line in lines)
+
+
+def _again(command: str) -> Iterator[str]:
+    if command:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))
+        yield "To see it again:"
+        yield ""
+        yield from (f"{fence}sh", wording.printable(command), fence)
 
 
 def _benchmark(benchmark: Benchmark | None) -> Iterator[str]:

@@ -137,6 +137,7 @@ class Report:
         output: the file that was written; "" when none was.
         environment: name to text: Python, onnx, onnxruntime, platform.
         notes: lines that a reader should know, such as a default that was chosen.
+        again: the command that shows a failure again; "" where nothing failed.
         graphs: both graphs for a drawing; None where nobody asked for one. Not in the JSON form.
         schema_version: of the JSON form.
     """
@@ -152,6 +153,7 @@ class Report:
     output: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    again: str = ""
     graphs: tuple[GraphView, GraphView] | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -27,6 +27,8 @@ class _Line:
     style: str = ""
     hang: int = 0
     """Columns by which a wrapped line's continuation is indented."""
+    whole: bool = False
+    """Never wrapped: it is there to be copied."""
 
 
 def render_text(
@@ -123,6 +125,9 @@ def _verification(report: Report, verbose: bool) -> Iterator[_Line]:
         yield _Line(f"{_INDENT}bnfold explain CODE says more about a failed check")
     for line in wording.remarks(verification):
         yield _Line(f"{_INDENT}{line}", "" if verification.passed else "bold", hang=4)
+    if report.again:
+        yield _Line(f"{_INDENT}to see it again:", "bold")
+        yield _Line(f"{_INDENT * 2}{report.again}", "bold", whole=True)
 
 
 def _check(check: Check, verbose: bool) -> _Line:
@@ -204,7 +209,7 @@ def _paint(lines: list[_Line], width: int, color: bool) -> str:
 
 
 def _wrap(line: _Line, width: int) -> list[str]:
-    if len(line.text) <= width:
+    if line.whole or len(line.text) <= width:
         return [line.text]
     body = line.text.lstrip()
     # A long name is never broken or shortened: it may be searched for.

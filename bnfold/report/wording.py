@@ -176,11 +176,28 @@ def remarks(verification: Verification) -> list[str]:
     lines = [strength(verification.strength)] if verification.strength else []
     if verification.mutation is not None:
         lines.append(mutation(verification.mutation))
+    lines += _where(verification)
+    return [*(line for line in lines if line), *(f"note: {note}" for note in verification.notes)]
+
+
+def failure_notes(report: Report) -> list[str]:
+    """For a failed verification: where it differs, the inputs that show it, and how to see it."""
+    verification = report.verification
+    if verification is None or verification.passed:
+        return []
+    lines = _where(verification)
+    if report.again:
+        lines.append(f"to see it again: {report.again}")
+    return lines
+
+
+def _where(verification: Verification) -> list[str]:
+    lines = []
     if verification.difference:
         lines.append(f"first difference: {verification.difference}")
     if verification.counterexample is not None:
         lines.append(f"offending inputs: {verification.counterexample}")
-    return [*(line for line in lines if line), *(f"note: {note}" for note in verification.notes)]
+    return lines
 
 
 def strength(item: Strength) -> str:

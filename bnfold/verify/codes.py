@@ -107,6 +107,18 @@ class Fault(enum.Enum):
         "The stored constants change the result by more than their rounding explains.",
         "Look at the op that is named; compute its constants in float64 and round once.",
     )
+    STALE_CERTIFICATE = (
+        124,
+        "stale-certificate",
+        "The certificate was made for other models than these two.",
+        "Fold again with --certificate, and keep it beside the model that it came with.",
+    )
+    FORGED_CERTIFICATE = (
+        125,
+        "forged-certificate",
+        "The certificate claims what cannot be derived from the two models.",
+        "Do not rely on it: fold again with --certificate, and ask where this one came from.",
+    )
     NOT_A_NUMBER = (
         130,
         "not-a-number",

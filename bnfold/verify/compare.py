@@ -16,7 +16,8 @@ from bnfold.verify.keras_runs import run_keras
 from bnfold.verify.local import Ground, find_ground, local_figures
 from bnfold.verify.mutate import is_below_noise, mutation_test
 from bnfold.verify.prepare import Prepared, prepare
-from bnfold.verify.proofs import proof_checks
+from bnfold.verify.proof.certificate import read_certificate
+from bnfold.verify.proofs import attempted, certificate_check, proof_checks
 from bnfold.verify.sampling import Reference, Samples, sample
 from bnfold.verify.stored import check_stored
 from bnfold.verify.strength import SignWatch, measure_strength
@@ -50,6 +51,7 @@ def verify_models(
     overrides: bool = True,
     mutations: int = 0,
     progress: Callable[[float], None] | None = None,
+    certificate: str | Path | None = None,
 ) -> Verification:
     """Check that `folded` computes what `original` does.
 
@@ -75,22 +77,27 @@ def verify_models(
         mutations: how many faults to plant in a model that passed, to see whether the same checks
             catch them; each costs another verification.
         progress: is told the share of the inputs that have been run, 0 to 1.
+        certificate: file that a fold wrote; what it claims is derived from the two models anew.
 
     Raises:
-        InputError: if the given inputs cannot be used.
+        InputError: if the given inputs or the certificate cannot be used.
         OutputError: if the offending inputs cannot be written.
     """
     start = time.monotonic()
+    claimed = None if certificate is None else read_certificate(certificate)
     interface = check_interface(original, folded)
     if any(check.status is Status.FAILED for check in interface):
         kinds = (CheckKind.WEIGHTS, CheckKind.ALGEBRA, CheckKind.LOCAL, CheckKind.END_TO_END)
         rest = [skipped(kind, "the interfaces differ") for kind in kinds]
+        if claimed is not None:
+            rest.append(certificate_check(claimed, None, original, folded))
         took = time.monotonic() - start
         return Verification((*interface, *rest), seed=seed, seconds=took)
     get_ready = getattr(reference, "prepare", None)
     if get_ready is not None:
         get_ready()
-    proof = proof_checks(original, folded) if prove else []
+    wanted = prove or claimed is not None
+    proof, why_none = attempted(original, folded) if wanted else (None, "")
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
@@ -109,7 +116,8 @@ def verify_models(
     checks: list[Check] = [
         *interface,
         *([] if lifted is None else [check_stored(folded, lifted[1])]),
-        *proof,
+        *(proof_checks(proof, why_none) if prove else []),
+        *([] if claimed is None else [certificate_check(claimed, proof, original, folded)]),
         *algebra_checks(seen, exact=lifted is not None),
         *local,
         *end_to_end_checks(seen),
@@ -151,6 +159,7 @@ def verify_models(
         mutation=mutation,
         notes=tuple(notes),
         parts=parts,
+        proof=proof,
         seconds=time.monotonic() - start,
     )
 

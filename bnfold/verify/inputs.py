@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bnfold.core.errors import InputError
+from bnfold.formats.atomic import write_atomically
 from bnfold.verify.interface import feedable, required
 from bnfold.verify.roles import Kind, Role, roles_of
 
@@ -389,12 +391,16 @@ def rows_of(feed: Feed) -> int:
 
 
 def save_feed(feed: Feed, path: Path) -> Path:
-    """Write a feed as .npz, which `load_inputs` reads; a suffix is added where it is missing."""
+    """Write a feed as .npz, which `load_inputs` reads; a suffix is added where it is missing.
+
+    A file of that name is replaced.
+    """
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     arrays = {
         name: value.astype(str) if value.dtype == object else value for name, value in feed.items()
     }
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, data.getvalue(), force=True)
     return path

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -12,28 +12,62 @@ from bnfold.verify.codes import Fault
 from bnfold.verify.runtime import one_line
 from bnfold.verify.types import Check, CheckKind, Status
 
+if TYPE_CHECKING:
+    from bnfold.verify.proof.types import GroupProof, OutputProof, Proof
+
 logger = logging.getLogger(__name__)
 
 
-def proof_checks(original: ir.Model, folded: ir.Model) -> list[Check]:
-    """WEIGHTS and ALGEBRA, by translation validation; skipped where nothing could be proved."""
+def attempted(original: ir.Model, folded: ir.Model) -> tuple[Proof | None, str]:
+    """The proof, or None and why there is none."""
+    from bnfold.verify.proof import prove
+
     try:
-        proof = importlib.import_module("bnfold.verify.proof").prove(original, folded)
-    except (ImportError, AttributeError):
-        reason = "no proof is available"
-        return [_skipped(CheckKind.WEIGHTS, reason), _skipped(CheckKind.ALGEBRA, reason)]
+        return prove(original, folded), ""
     except Exception as error:  # a prover that fails proves nothing; the samples still decide
         logger.warning("the proof failed", exc_info=True)
-        reason = f"the proof failed: {type(error).__name__}: {one_line(error)}"
+        return None, f"the proof failed: {type(error).__name__}: {one_line(error)}"
+
+
+def proof_checks(proof: Proof | None, reason: str) -> list[Check]:
+    """WEIGHTS and ALGEBRA, by translation validation; skipped where nothing could be proved."""
+    if proof is None:
         return [_skipped(CheckKind.WEIGHTS, reason), _skipped(CheckKind.ALGEBRA, reason)]
     return [_weights(proof), _algebra(proof)]
+
+
+def certificate_check(
+    claimed: Mapping[str, Any], proof: Proof | None, original: ir.Model, folded: ir.Model
+) -> Check:
+    """Whether a certificate is for these models, and everything in it derived from them anew."""
+    from bnfold.verify.proof.certificate import (
+        CertificateCheck,
+        Validity,
+        compare_certificate,
+        stale_part,
+    )
+
+    kind = CheckKind.CERTIFICATE
+    stale = stale_part(claimed, original, folded)
+    found = (
+        CertificateCheck(Validity.STALE, stale)
+        if stale
+        else compare_certificate(claimed, proof, original, folded)
+    )
+    if found.valid:
+        text = f"all {found.relations} relations and {found.folds} folds derived anew"
+        return Check(kind, Status.PASSED, None, None, "", text)
+    fault = (
+        Fault.STALE_CERTIFICATE if found.validity is Validity.STALE else Fault.FORGED_CERTIFICATE
+    )
+    return Check(kind, Status.FAILED, None, None, "", found.reason, fault.code)
 
 
 def _skipped(kind: CheckKind, reason: str) -> Check:
     return Check(kind, Status.SKIPPED, None, None, "", reason)
 
 
-def _weights(proof: Any) -> Check:
+def _weights(proof: Proof) -> Check:
     """Every stored constant is what the relation demands, rounded."""
     kind = CheckKind.WEIGHTS
     groups = list(proof.groups)
@@ -66,7 +100,7 @@ def _weights(proof: Any) -> Check:
     return _skipped(kind, f"no group of changed constants was found: {_why(proof)}")
 
 
-def _algebra(proof: Any) -> Check:
+def _algebra(proof: Proof) -> Check:
     """The two models compute the same function of real numbers."""
     kind = CheckKind.ALGEBRA
     if proof.status.value == "refuted":
@@ -80,11 +114,19 @@ def _algebra(proof: Any) -> Check:
         which = "the output is" if many == 1 else f"all {many} outputs are"
         how = "; ".join(dict.fromkeys(o.argument for o in proof.outputs if o.argument))
         text = f"{which} proved equal for every input" + (f": {how}" if how else "")
+        if proof.groups:
+            text += f"; {_share(proof.groups, 'folded group')} proved"
         return Check(kind, Status.PASSED, None, None, "", text)
-    share = f"{100 * proof.share_proved:.0f} % of the outputs are proved"
+    share = f"{_share(proof.outputs, 'output')}, {_share(proof.groups, 'folded group')} proved"
     return _skipped(kind, f"not proved for every input ({share}): {_why(proof)}")
 
 
-def _why(proof: Any) -> str:
+def _share(parts: Sequence[OutputProof] | Sequence[GroupProof], noun: str) -> str:
+    """How many are proved: ``2 of 3 outputs``."""
+    proved = sum(part.status.value == "proved" for part in parts)
+    return f"{proved} of {len(parts)} {noun}{'s' * (len(parts) != 1)}"
+
+
+def _why(proof: Proof) -> str:
     notes = [*proof.notes, *(o.argument for o in proof.outputs if o.status.value != "proved")]
     return "; ".join(dict.fromkeys(note for note in notes if note)) or "no reason given"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnfold.verify.proof.types import Proof
 
 
 class Status(enum.Enum):
@@ -24,6 +28,7 @@ class CheckKind(enum.Enum):
     LOCAL = "local"
     END_TO_END = "end-to-end"
     KERAS = "keras"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,7 @@ class Verification:
         mutation: faults planted on purpose, None if not asked for.
         notes: what was skipped or cut short and why, for people.
         parts: the figures of each rewritten part that was judged, in the order of the graph.
+        proof: what is proved for every input, by which argument; None if it was not attempted.
     """
 
     checks: tuple[Check, ...]
@@ -208,6 +214,7 @@ class Verification:
     mutation: MutationTest | None = None
     notes: tuple[str, ...] = ()
     parts: tuple[PartFigures, ...] = ()
+    proof: Proof | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:

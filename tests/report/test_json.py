@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from bnfold.bench.types import Benchmark, Comparison
@@ -16,6 +18,15 @@ from bnfold.report.build import build_report
 from bnfold.report.jsonform import render_json, schema, to_data
 from bnfold.report.model import Report, ReportKind
 from bnfold.report.rows import Row
+from bnfold.verify.proof.types import (
+    Condition,
+    GroupProof,
+    OutputProof,
+    Proof,
+    ProofStatus,
+    Refutation,
+    ValuePair,
+)
 from bnfold.verify.types import (
     Check,
     Mutant,
@@ -61,6 +72,9 @@ def test_every_report_is_valid(report: Report) -> None:
         ("strength", Strength, set()),
         ("mutant", Mutant, set()),
         ("mutation_test", MutationTest, {"caught", "below_noise", "missed"}),
+        ("proved_output", OutputProof, set()),
+        ("proved_group", GroupProof, set()),
+        ("refutation", Refutation, set()),
         ("benchmark", Benchmark, set()),
         ("comparison", Comparison, set()),
     ],
@@ -111,6 +125,26 @@ def test_the_schema_refuses_wrong_values(path: tuple[Any, ...], value: object) -
         place = place[key]
     place[path[-1]] = value
     assert list(VALIDATOR.iter_errors(data))
+
+
+def test_a_proof_is_shown_without_its_relations() -> None:
+    proof = Proof(
+        ProofStatus.UNKNOWN,
+        (OutputProof("y", ProofStatus.PROVED, "affine relations"),),
+        (GroupProof(("bn",), ("fc",), ProofStatus.REFUTED, "1 kernel", math.inf, 4.0),),
+        (Refutation("fc", "Gemm", "kernel channel 0"),),
+        pairs=(ValuePair("h", "h", (np.ones(3), np.ones(3), np.zeros(3))),),
+        conditions=(Condition("r", "Relu", "h", "scale > 0"),),
+        arguments={"affine relations": 1},
+    )
+    report = samples.fold_report(dataclasses.replace(samples.PASSING, proof=proof))
+    data = json.loads(render_json(report))
+    VALIDATOR.validate(data)
+    shown = data["verification"]["proof"]
+    assert (shown["status"], shown["groups"][0]["max_ulps"]) == ("unknown", "Infinity")
+    fields = {field.name for field in dataclasses.fields(Proof)} - {"pairs", "conditions"}
+    assert set(shown) == set(schema()["$defs"]["proof"]["properties"]) == fields
+    assert set(schema()["$defs"]["proof"]["required"]) == fields
 
 
 def test_nan_and_infinity_are_strings() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from dataclasses import replace
+from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
 import pytest
@@ -71,6 +72,45 @@ def suites(report: Report) -> dict[str, ElementTree.Element]:
     root = ElementTree.fromstring(render(report, "junit").encode("utf-8"))
     assert root.tag == "testsuites"
     return {suite.attrib["name"]: suite for suite in root}
+
+
+REPORTS = {
+    "passing": samples.fold_report(),
+    "failing": samples.fold_report(samples.FAILING),
+    "failing again": replace(samples.fold_report(samples.FAILING), again="bnfold verify 'a b' c"),
+    "thorough": samples.fold_report(samples.THOROUGH),
+    "unverified": samples.fold_report(None),
+    "empty": build_report(ReportKind.INSPECT),
+    **{f"hostile {number}": samples.hostile_report(name) for number, name in enumerate(HOSTILE)},
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_junit_is_valid_by_its_schema(name: str) -> None:
+    xmlschema = pytest.importorskip("xmlschema")
+    schema = xmlschema.XMLSchema(str(Path(__file__).with_name("junit.xsd")))
+    schema.validate(ElementTree.fromstring(render(REPORTS[name], "junit").encode("utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('tests="3"', 'tests="three"'),
+        ('time="0"', 'time="NaN"'),
+        ("<testcase ", "<case "),
+        ('name="bnfold.affines"', 'name="bnfold.verification"'),
+        ("<failure ", "<broken "),
+    ],
+)
+def test_junit_that_readers_refuse_is_found(old: str, new: str) -> None:
+    xmlschema = pytest.importorskip("xmlschema")
+    schema = xmlschema.XMLSchema(str(Path(__file__).with_name("junit.xsd")))
+    text = render(samples.fold_report(samples.THOROUGH), "junit")
+    text += render(samples.fold_report(samples.FAILING), "junit").partition("?>")[2]
+    whole = f"<all>{text.partition('?>')[2]}</all>".replace(old, new)
+    whole = whole.replace(f"</{old[1:-1]}>", f"</{new[1:-1]}>")
+    assert old not in whole
+    assert not all(schema.is_valid(part) for part in ElementTree.fromstring(whole))
 
 
 @pytest.mark.parametrize("verification", [samples.PASSING, samples.FAILING, None])

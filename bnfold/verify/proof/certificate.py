@@ -7,9 +7,11 @@ tie the file to these very weights.
 
 from __future__ import annotations
 
+import enum
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.atomic import atomic_output
 from bnfold.verify.proof.fingerprint import structure_hash, weight_hashes
 from bnfold.verify.proof.prove import prove
-from bnfold.verify.proof.types import Proof, ProofStatus, ValuePair
+from bnfold.verify.proof.types import Condition, Proof, ProofStatus, ValuePair
 
 FORMAT = "bnfold certificate"
 VERSION = 1
@@ -33,19 +35,34 @@ AGREEMENT = 1e-9
 FIGURE = 1e-3
 
 
+class Validity(enum.Enum):
+    """The verdict on a certificate."""
+
+    VALID = "valid"
+    STALE = "stale"  # made for other models
+    FORGED = "forged"  # claims what cannot be derived from the two models
+
+
 @dataclass(frozen=True)
 class CertificateCheck:
     """The verdict on a certificate.
 
     Attributes:
-        valid: whether everything in it holds for the two models.
+        validity: whether everything in it holds for the two models.
         reason: what does not hold, one line; "" if all does.
-        proof: the proof that was made anew; None where it did not come to that.
+        relations: how many pairs of values it ties.
+        folds: how many groups of folded constants it speaks of.
     """
 
-    valid: bool
-    reason: str
-    proof: Proof | None = None
+    validity: Validity
+    reason: str = ""
+    relations: int = 0
+    folds: int = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether everything in it holds."""
+        return self.validity is Validity.VALID
 
 
 def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str, Any]:
@@ -54,7 +71,7 @@ def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str,
     Raises:
         ValueError: the proof does not prove the fold.
     """
-    if proof.status is not ProofStatus.PROVED:
+    if uncertified(proof):
         raise ValueError("only a proved fold can be certified")
     return {
         "format": FORMAT,
@@ -69,15 +86,37 @@ def certificate(proof: Proof, original: ir.Model, folded: ir.Model) -> dict[str,
                 "argument": group.argument,
                 "max_ulps": group.max_ulps,
                 "bound_ulps": group.bound,
+                "conditions": [_condition(c) for c in proof.conditions if number in c.groups],
             }
-            for group in proof.groups
+            for number, group in enumerate(proof.groups)
         ],
-        "conditions": [
-            {"op": c.op, "op_type": c.op_type, "value": c.value, "needs": c.needs}
-            for c in proof.conditions
-        ],
+        "conditions": [_condition(c) for c in proof.conditions if not c.groups],
         "relations": [_relation(pair) for pair in proof.pairs],
     }
+
+
+def uncertified(proof: Proof | None) -> str:
+    """Why a proof certifies nothing, one line; "" if it proves the fold."""
+    if proof is None:
+        return "the fold was not verified, or its proof failed"
+    if proof.status is ProofStatus.PROVED:
+        return ""
+    parts = (*(r.reason for r in proof.refutations), *proof.notes)
+    return "; ".join((f"the fold is not proved for every input ({proof.status.value})", *parts))
+
+
+@contextmanager
+def written_with(
+    path: str | os.PathLike[str], content: Mapping[str, Any], *, force: bool = False
+) -> Iterator[None]:
+    """Write a certificate that appears when the block, which writes the model, has succeeded.
+
+    Raises:
+        OutputError: the file cannot be written, or exists and `force` is not given.
+    """
+    with atomic_output(path, force=force) as file:
+        file.write(json.dumps(content, indent=1).encode())
+        yield
 
 
 def write_certificate(
@@ -94,9 +133,8 @@ def write_certificate(
         ValueError: the proof does not prove the fold.
         OutputError: the file cannot be written, or exists and `force` is not given.
     """
-    content = certificate(proof, original, folded)
-    with atomic_output(path, force=force) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    with written_with(path, certificate(proof, original, folded), force=force):
+        pass
 
 
 def check_certificate(
@@ -111,28 +149,52 @@ def check_certificate(
     Raises:
         InputError: the file is no certificate of a version that is known here.
     """
-    claimed = _read(Path(path))
+    claimed = read_certificate(path)
+    stale = stale_part(claimed, original, folded)
+    if stale:
+        return CertificateCheck(Validity.STALE, stale)
+    proof = prove(original, folded, budget_seconds=budget_seconds)
+    return compare_certificate(claimed, proof, original, folded)
+
+
+def stale_part(claimed: Mapping[str, Any], original: ir.Model, folded: ir.Model) -> str:
+    """What shows that a certificate was made for other models; "" if nothing does."""
     for name, model in (("original", original), ("folded", folded)):
         reason = _identity_difference(claimed[name], _identity(model))
         if reason:
-            return CertificateCheck(False, f"the certificate is for another {name} model: {reason}")
-    proof = prove(original, folded, budget_seconds=budget_seconds)
-    if proof.status is not ProofStatus.PROVED:
-        reason = "; ".join([*(r.reason for r in proof.refutations), *proof.notes])
-        text = f"the models are not proved equal ({proof.status.value}): {reason}"
-        return CertificateCheck(False, text, proof)
+            return f"the certificate is for another {name} model: {reason}"
+    return ""
+
+
+def compare_certificate(
+    claimed: Mapping[str, Any], proof: Proof | None, original: ir.Model, folded: ir.Model
+) -> CertificateCheck:
+    """Hold what a certificate claims against a proof that was made anew."""
+    if proof is None or proof.status is not ProofStatus.PROVED:
+        return CertificateCheck(Validity.FORGED, f"nothing is derived: {uncertified(proof)}")
     fresh = json.loads(json.dumps(certificate(proof, original, folded)))
     for part in ("outputs", "conditions", "folds", "relations"):
         reason = _difference(claimed[part], fresh[part], part)
         if reason:
-            return CertificateCheck(
-                False, f"the certificate claims what does not hold: {reason}", proof
-            )
-    return CertificateCheck(True, "", proof)
+            text = f"the certificate claims what does not hold: {reason}"
+            return CertificateCheck(Validity.FORGED, text)
+    return CertificateCheck(
+        Validity.VALID, relations=len(fresh["relations"]), folds=len(fresh["folds"])
+    )
 
 
 def _identity(model: ir.Model) -> dict[str, Any]:
     return {"structure_sha256": structure_hash(model), "weights_sha256": weight_hashes(model)}
+
+
+def _condition(condition: Condition) -> dict[str, str]:
+    return {
+        "op": condition.op,
+        "op_type": condition.op_type,
+        "value": condition.value,
+        "original": condition.original,
+        "needs": condition.needs,
+    }
 
 
 def _relation(pair: ValuePair) -> dict[str, Any]:
@@ -155,25 +217,31 @@ _PARTS: Mapping[str, type] = {
 }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a certificate, of the right form but not checked.
+
+    Raises:
+        InputError: the file is no certificate of a version that is known here.
+    """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: too large for a certificate")
+            raise InputError(f"{path}: too large for a certificate.")
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not a certificate of bnfold (no JSON)") from error
+        raise InputError(f"{path}: is not a certificate of bnfold (no JSON).") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path}: is not a certificate of bnfold")
+        raise InputError(f"{path}: is not a certificate of bnfold.")
     if content.get("version") != VERSION:
         raise InputError(
             f"{path}: is a certificate of version {content.get('version')!r}; this bnfold knows "
-            f"version {VERSION}"
+            f"version {VERSION}."
         )
     for part, kind in _PARTS.items():
         if not isinstance(content.get(part), kind):
-            raise InputError(f"{path}: is a damaged certificate: {part!r} is missing")
+            raise InputError(f"{path}: is a damaged certificate: {part!r} is missing.")
     return content
 
 

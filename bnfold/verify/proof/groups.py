@@ -23,7 +23,7 @@ class _Group:
     failed: bool = False
 
 
-class _Union:
+class Union:
     """Disjoint sets of names."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def grouped(
     makers: dict[int, list[str]] = defaultdict(list)
     for hit in [*hits, *misses]:
         makers[hit.entry.number].append(hit.op)
-    union = _Union()
+    union = Union()
     links: list[tuple[set[str], set[str], KernelHit | Landing]] = []
     for hit in [*hits, *misses]:
         if hit.removed or not hit.match.identical:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bnfold.verify.proof.forms import Form
+from bnfold.verify.proof.groups import Union
 from bnfold.verify.proof.reader import Reader
+from bnfold.verify.proof.source import Known
 from bnfold.verify.proof.space import Space
-from bnfold.verify.proof.types import Condition, ValuePair
+from bnfold.verify.proof.types import Condition, GroupProof, ValuePair
 
 _MOVES = "none: it moves with the elements"
 _TAKES = "constant along all axes but those that the kernel sums over or makes"
@@ -40,15 +43,52 @@ NEEDS = {
 }
 
 
-def conditions_of(pairs: Sequence[ValuePair], second: Reader) -> tuple[Condition, ...]:
-    """The ops of the folded model that a relation other than the identity passed."""
-    related = {pair.folded for pair in pairs if pair.relation is not None}
+def conditions_of(
+    space: Space, first: Reader, second: Reader, groups: Sequence[GroupProof]
+) -> tuple[Condition, ...]:
+    """The ops that read something else than their counterpart in the original did.
+
+    Such ops in a row, with those that made what they read, are one region: the way of an affine
+    through the graph. It belongs to the groups whose constants lie on it.
+    """
+    by_name = {s.op.name: s for s in first.steps if s.op.name}
+    by_output = {v.name: s for s in first.steps for v in s.op.node.outputs if v.name}
+    olds = {v.name: known for v, known in first.values.items() if v.name}
+    regions = Union()
+    found: list[Condition] = []
+    for step in second.steps:
+        op = step.op
+        was = by_name.get(op.name) or by_output.get(op.node.outputs[0].name or "")
+        if was is None:
+            continue
+        for value, before in zip(op.node.inputs, was.op.node.inputs, strict=False):
+            if value is None or before is None or not value.name or not before.name:
+                continue
+            if not _other(space, first.known(before), second.known(value)):
+                continue
+            needs = NEEDS.get(op.op_type, "its law")
+            found.append(Condition(op.name, op.op_type, value.name, needs, before.name))
+            maker = value.producer()
+            if maker is not None and _other(space, olds.get(value.name), second.known(value)):
+                regions.join([op.name, maker.name or ""])
     return tuple(
-        Condition(step.op.name, step.op.op_type, value.name, NEEDS.get(step.op.op_type, "its law"))
-        for step in second.steps
-        for value in step.op.node.inputs
-        if value is not None and value.name in related
+        replace(
+            condition,
+            groups=tuple(
+                number
+                for number, group in enumerate(groups)
+                if regions.find(condition.op) in {regions.find(name) for name in group.into}
+            ),
+        )
+        for condition in found
     )
+
+
+def _other(space: Space, old: Known | None, new: Known) -> bool:
+    """Whether a value is tied to the original's by a relation that is not the identity."""
+    if not isinstance(old, Form) or not isinstance(new, Form) or old is new:
+        return False
+    return old.base is not None and old.base is new.base and space.gap(new, old) is None
 
 
 def paired(space: Space, first: Reader, second: Reader) -> tuple[ValuePair, ...]:

@@ -21,7 +21,14 @@ from bnfold.verify.proof.reader import OutOfTimeError, Reader
 from bnfold.verify.proof.rounding import CERTAIN
 from bnfold.verify.proof.source import Known, Source, prepare
 from bnfold.verify.proof.space import Space
-from bnfold.verify.proof.types import OutputProof, Proof, ProofStatus, Refutation
+from bnfold.verify.proof.types import (
+    Condition,
+    OutputProof,
+    Proof,
+    ProofStatus,
+    Refutation,
+    ValuePair,
+)
 
 #: Share of the budget for a counterexample, where the algebra alone does not settle it.
 SEARCH_SHARE = 0.5
@@ -277,7 +284,8 @@ def _assembled(attempt: _Attempt) -> Proof:
     else:
         status = ProofStatus.UNKNOWN
     space, detective = attempt.space, attempt.detective
-    pairs = paired(space, attempt.first, attempt.second) if detective is None else ()
+    pairs: tuple[ValuePair, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     refutations = _refutations(attempt)
     groups = grouped(
         space.hits,
@@ -286,6 +294,9 @@ def _assembled(attempt: _Attempt) -> Proof:
         status is ProofStatus.PROVED,
         {refutation.op for refutation in refutations},
     )
+    if detective is None:
+        pairs = paired(space, attempt.first, attempt.second)
+        conditions = conditions_of(space, attempt.first, attempt.second, groups)
     kernel, bias = _ulps(space)
     relative = max((landing.gap.shift_relative for landing in space.landings), default=0.0)
     proved = statuses.count(ProofStatus.PROVED)
@@ -302,7 +313,7 @@ def _assembled(attempt: _Attempt) -> Proof:
         bias,
         relative,
         pairs=pairs,
-        conditions=conditions_of(pairs, attempt.second),
+        conditions=conditions,
         notes=_notes(attempt),
         arguments=dict(Counter(v.argument for v in attempt.verdicts)),
     )

@@ -97,12 +97,16 @@ class Condition:
         op, op_type: the op.
         value: the operand.
         needs: what must hold of the operand's relation for the op's law to apply; it was checked.
+        original: what the original's op reads in its place.
+        groups: numbers of the groups of constants whose affines come this way.
     """
 
     op: str
     op_type: str
     value: str
     needs: str
+    original: str = ""
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

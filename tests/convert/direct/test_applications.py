@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.applications import SIZES, build, image
 from bnfold.convert.direct import convert, read
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.onnx.fold import fold_model
-from tests.convert.direct.applications import SIZES, build, image
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 # Rounding grows with depth; a wrong fold is off by whole units.
