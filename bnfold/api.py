@@ -269,8 +269,9 @@ def verify(
         inputs: arrays to compare on, as in `fold`; generated when None.
         custom_objects, unsafe_load, converter: as in `fold`.
         options: more keyword arguments of `bnfold.verify.compare.verify_models`: `samples`,
-            `seed`, `budget_seconds`, `counterexample`, `mutations`, `progress`; and `against_keras` (False: a
-            Keras reference is compared as its conversion only, so that TensorFlow is not needed).
+            `seed`, `budget_seconds`, `counterexample`, `mutations`, `progress`; and
+            `against_keras` (False: a Keras reference is compared as its conversion only, so that
+            TensorFlow is not needed).
 
     Returns:
         The verdict in `passed` and the figures of every check. A failed check raises nothing.
