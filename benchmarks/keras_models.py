@@ -29,7 +29,7 @@ def _convert(inputs: Any, outputs: Any) -> onnx.ModelProto:
     import keras
     import onnx_ir as ir
 
-    from bnfold.convert.tf2onnx_road import convert_keras
+    import bnfold
 
     model = keras.Model(inputs, outputs)
     rng = np.random.default_rng(SEED)
@@ -41,7 +41,7 @@ def _convert(inputs: Any, outputs: Any) -> onnx.ModelProto:
         for weight in layer.weights:
             if weight.name == "bias":
                 weight.assign(rng.uniform(-0.5, 0.5, weight.shape))
-    return ir.to_proto(convert_keras(model).model)
+    return ir.to_proto(bnfold.convert(model))
 
 
 def _start(shape: tuple[int | None, ...], **options: Any) -> Any:

@@ -44,6 +44,8 @@ class Output:
             OutputError: unknown suffix, missing folder, file exists without --force, or two
                 outputs with one name.
         """
+        if not self.reports:
+            return
         from bnfold.core.errors import OutputError
         from bnfold.formats.atomic import check_target
         from bnfold.report.render import form_of
@@ -59,6 +61,8 @@ class Output:
 
     def show(self, report: Report) -> None:
         """Write the report files and print the report."""
+        if self.quiet and not (self.reports or self.as_json or self.github):
+            return
         from bnfold.formats.atomic import write_atomically
         from bnfold.report.render import form_of, render
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from bnfold import __version__
-from bnfold.bench.types import Benchmark
 from bnfold.core.diagnostics import Absorption, Fold, Kept, Refusal
 from bnfold.report.graphview import GraphView
 from bnfold.report.model import (
@@ -19,7 +18,10 @@ from bnfold.report.model import (
     ReportKind,
     Stop,
 )
-from bnfold.verify.types import Verification
+
+if TYPE_CHECKING:
+    from bnfold.bench.types import Benchmark
+    from bnfold.verify.types import Verification
 
 _PACKAGES = (
     "numpy",
@@ -78,7 +80,7 @@ def build_report(
         benchmark=benchmark,
         converter=converter,
         output=output,
-        environment=environment(),
+        environment=_Environment(),
         notes=tuple(notes),
         graphs=graphs,
     )
@@ -86,6 +88,9 @@ def build_report(
 
 def environment() -> dict[str, str]:
     """Versions of what bears on the figures, read without importing any of it."""
+    import platform
+    from importlib import metadata
+
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -93,6 +98,23 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+class _Environment(Mapping[str, str]):
+    """What `environment` gives, when somebody looks: it takes longer than a small fold."""
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        return environment()
+
+    def __getitem__(self, name: str) -> str:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def _fold_row(fold: Fold, labels: Mapping[str, str]) -> AffineRow:

@@ -10,9 +10,6 @@ from bnfold.report.model import ModelFacts
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Beyond this a serialized copy, made only to be measured, costs more memory than it is worth.
-_EXACT_SIZE_LIMIT = 512 * 2**20
-
 
 def model_facts(model: ir.Model, name: str, format_name: str) -> ModelFacts:
     """The facts of `model`.
@@ -37,27 +34,13 @@ def model_facts(model: ir.Model, name: str, format_name: str) -> ModelFacts:
 
 
 def model_bytes(model: ir.Model) -> int:
-    """Size in bytes of the serialized model, weights included.
+    """Size in bytes of the serialized model, with weights that lie in other files.
 
-    Exact for small models; for large ones the bytes of the weights, which is all but a fraction
-    of a percent of it.
+    No weight is read for it, or computed.
     """
-    import onnx_ir as ir
+    from bnfold.formats.onnx.encode import skeleton_of
 
-    weights = sum(_tensor_bytes(value) for value in model.graph.initializers.values())
-    if weights > _EXACT_SIZE_LIMIT:
-        return weights
-    proto = ir.to_proto(model)
-    external = sum(
-        _tensor_bytes(value)
-        for value in model.graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    )
-    return int(proto.ByteSize()) + external
-
-
-def _tensor_bytes(value: ir.Value) -> int:
-    return 0 if value.const_value is None else int(value.const_value.nbytes)
+    return skeleton_of(model).encoded_size()
 
 
 def _all_nodes(model: ir.Model) -> list[ir.Node]:

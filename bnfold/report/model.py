@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bnfold.bench.types import Benchmark
-from bnfold.report.graphview import GraphView
-from bnfold.verify.types import Verification
+if TYPE_CHECKING:
+    from bnfold.bench.types import Benchmark
+    from bnfold.report.graphview import GraphView
+    from bnfold.verify.types import Verification
 
 SCHEMA_VERSION = 1
 
@@ -151,7 +154,7 @@ class Report:
     benchmark: Benchmark | None = None
     converter: str = ""
     output: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     again: str = ""
     graphs: tuple[GraphView, GraphView] | None = None

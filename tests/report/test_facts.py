@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from bnfold.formats.onnx.save import save_onnx
 from bnfold.report.facts import model_bytes, model_facts
 
 TEXT = """
@@ -32,8 +33,20 @@ def test_every_node_counts_also_in_bodies() -> None:
 
 def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:
     model = ir.from_onnx_text(TEXT)
-    ir.save(model, tmp_path / "m.onnx")
+    model.graph.initializers["v"] = ir.val("v", const_value=ir.tensor(np.zeros(0, np.float32)))
+    model.graph.initializers["u"] = ir.val("u", const_value=ir.tensor(["a", "bc"], name="u"))
+    save_onnx(model, tmp_path / "m.onnx")
     assert model_bytes(model) == (tmp_path / "m.onnx").stat().st_size
+
+
+def test_no_weight_is_read_to_tell_the_size() -> None:
+    def never() -> ir.Tensor:
+        raise AssertionError("computed")
+
+    model = ir.from_onnx_text(TEXT)
+    lazy = ir.LazyTensor(never, ir.DataType.FLOAT, ir.Shape([1000, 1000]), name="w")
+    model.graph.initializers["w"].const_value = lazy
+    assert model_bytes(model) > 4_000_000
 
 
 def test_external_weights_count(tmp_path: Path) -> None:

@@ -77,11 +77,19 @@ class Skeleton:
     nested: tuple[Slot, ...]
 
     def encoded_size(self) -> int:
-        """Bytes of the whole model with all data inline (a few bytes more than exact)."""
-        frames = 32 * (1 + len(self.slots))
-        data: int = sum(slot.nbytes + slot.proto.ByteSize() for slot in self.slots)
+        """Bytes of the whole model with all data inline, as `write_model` writes it."""
+        graph = int(self.proto.graph.ByteSize())
+        weights = 0
+        for slot in self.slots:
+            data = 0 if slot.tensor is None else _framed(slot.nbytes)
+            weights += _framed(int(slot.proto.ByteSize()) + data)
         unloaded = sum(slot.nbytes for slot in self.nested if not slot.proto.HasField("raw_data"))
-        return frames + data + unloaded + int(self.proto.ByteSize())
+        return int(self.proto.ByteSize()) - _framed(graph) + _framed(graph + weights) + unloaded
+
+
+def _framed(length: int) -> int:
+    """Bytes of a message or of raw data as a field: its key, its length, itself."""
+    return 1 + len(_varint(length)) + length
 
 
 def skeleton_of(model: ir.Model) -> Skeleton:
