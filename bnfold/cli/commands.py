@@ -10,9 +10,10 @@ import click
 
 from bnfold.cli import options as opt
 from bnfold.cli.group import DefaultGroup
-from bnfold.cli.lookups import diff_command, explain_command
+from bnfold.cli.lookups import completion_command, diff_command, explain_command, only_layers
 from bnfold.cli.output import Output, logging_to_stderr
 from bnfold.cli.several import fold_several, names_a_folder
+from bnfold.cli.streams import DASH, Sink, received, sink_name
 from bnfold.cli.target import choose_target
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ Examples:
   bnfold inspect model.keras
   bnfold verify model.h5 folded.onnx
   bnfold explain BNF203
+  cat model.onnx | bnfold - -o - >folded.onnx
 
 \b
 Exit codes:
@@ -120,17 +122,21 @@ def fold_command(
     Several models are folded side by side into the folder that -o names, without measuring
     latency; a run that was interrupted goes on where it was.
     """
-    out = _output(rest, force=force)
+    to_stdout = output == str(DASH)
+    out = _output(rest, force=force, to_stderr=to_stdout)
     if len(models) > 1 or jobs is not None or names_a_folder(output):
         given = {"verify": not no_verify, "inputs": inputs, "to": to, **rest}
         given["certificate"] = certificate
         return fold_several(models, output, jobs, out, given)
-    model = models[0]
-    target, form = choose_target(model, output, to, force=force)
-    checks = _checks(rest)
-    out.check((model, target), [certificate, checks["counterexample"]])
     if certificate and no_verify:
         raise click.UsageError("--certificate writes what the proof relied on: no --no-verify.")
+    if models[0] == DASH and output is None:
+        raise click.UsageError("a model from stdin needs a name for the result: give -o.")
+    model = received(models[0])
+    target, form = choose_target(model, sink_name(output, to), to, force=force)
+    sink = Sink(target, to_stdout)
+    checks = _checks(rest)
+    out.check((model, target), [certificate, checks["counterexample"]])
 
     from bnfold import api
     from bnfold.report.gates import Gates, failed_gates
@@ -155,9 +161,10 @@ def fold_command(
         if written:
             progress("writing")
             result.save(target, force=force, certificate=certificate, progress=progress.share)
+            sink.deliver()
     if written:
         chosen = () if output else (f"no -o was given, so the name {target} was chosen",)
-        report = dataclasses.replace(report, output=str(target), notes=(*report.notes, *chosen))
+        report = dataclasses.replace(report, output=sink.name, notes=(*report.notes, *chosen))
     report = dataclasses.replace(report, notes=(*report.notes, *failures))
     out.show(_with_command(report))
     result.check()
@@ -168,13 +175,21 @@ def fold_command(
 
 @cli.command("inspect")
 @click.argument("model", type=_MODEL)
+@click.option(
+    "--layer",
+    "layers",
+    metavar="NAME",
+    multiple=True,
+    help="Show this layer or op only. Repeatable.",
+)
 @opt.form_option
 @opt.folding_options
 @opt.loading_options
 @opt.output_options
-def inspect_command(model: Path, to: str | None, **rest: Any) -> int:
+def inspect_command(model: Path, to: str | None, layers: tuple[str, ...], **rest: Any) -> int:
     """Say what folding MODEL would do and why; write nothing."""
     out = _output(rest)
+    model = received(model)
     out.check((model,))
 
     from bnfold import api
@@ -187,7 +202,7 @@ def inspect_command(model: Path, to: str | None, **rest: Any) -> int:
             **opt.loading(rest),
             **opt.folding(rest),
         )
-    out.show(report)
+    out.show(only_layers(report, layers))
     return 0
 
 
@@ -210,6 +225,7 @@ def verify_command(
 ) -> int:
     """Check that CANDIDATE computes what REFERENCE does; exit 1 if not."""
     out = _output(rest, force=force)
+    reference, candidate = received(reference), received(candidate)
     checks = _checks(rest)
     out.check((reference, candidate), [checks["counterexample"]])
 
@@ -239,6 +255,7 @@ def verify_command(
 def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any) -> int:
     """Measure the latency of two models in pairs of fresh processes."""
     out = _output(rest)
+    original, folded = received(original), received(folded)
     out.check((original, folded))
 
     from bnfold import api
@@ -257,6 +274,7 @@ def bench_command(original: Path, folded: Path, inputs: Path | None, **rest: Any
     return 0
 
 
+cli.add_command(completion_command)
 cli.add_command(diff_command)
 cli.add_command(explain_command)
 
@@ -280,8 +298,10 @@ def _with_command(report: Report) -> Report:
     return dataclasses.replace(report, again=again)
 
 
-def _output(rest: dict[str, Any], *, force: bool = False) -> Output:
-    names = [field.name for field in dataclasses.fields(Output) if field.name != "force"]
-    output = Output(**{name: rest.pop(name) for name in names}, force=force)
+def _output(rest: dict[str, Any], *, force: bool = False, to_stderr: bool = False) -> Output:
+    own = ("force", "to_stderr")
+    names = [field.name for field in dataclasses.fields(Output) if field.name not in own]
+    given = {name: rest.pop(name) for name in names}
+    output = Output(**given, force=force, to_stderr=to_stderr)
     click.get_current_context().with_resource(logging_to_stderr(output.verbose))
     return output

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from bnfold.cli import options as opt
 from bnfold.cli.group import suggestion
+from bnfold.cli.streams import received
 
 if TYPE_CHECKING:
     from bnfold.core.diagnostics import Reason
+    from bnfold.report.model import Report
     from bnfold.verify.codes import Fault
 
+# The environment variable by which a shell asks for completions.
+COMPLETE_VARIABLE = "_BNFOLD_COMPLETE"
 _MODEL = click.Path(path_type=Path)
 
 
@@ -27,6 +34,7 @@ def diff_command(before: Path, after: Path, as_json: bool, verbose: int, **rest:
     """Show what differs between two models: interface, nodes, weights; exit 1 if anything does."""
     from bnfold import api
 
+    before, after = received(before), received(after)
     diff = api.diff(before, after, **opt.loading(rest))
     if as_json:
         from bnfold.report.jsonform import render_diff_json
@@ -39,8 +47,54 @@ def diff_command(before: Path, after: Path, as_json: bool, verbose: int, **rest:
     return 0 if diff.is_empty else 1
 
 
+def only_layers(report: Report, names: Sequence[str]) -> Report:
+    """The report with the affines of these layers or ops alone; all of them without names.
+
+    Raises:
+        click.UsageError: the model has no affine of that name.
+    """
+    if not names:
+        return report
+    known = {name: row for row in report.affines for name in (row.name, *row.ops)}
+    for name in names:
+        if name not in known:
+            guess = suggestion(name, known) or " 'bnfold inspect MODEL' lists them all."
+            raise click.UsageError(f"the model has no affine {name!r}.{guess}")
+    rows = tuple(row for row in report.affines if {row.name, *row.ops}.intersection(names))
+    note = f"{len(rows)} of {len(report.affines)} affines are shown, as asked"
+    return dataclasses.replace(report, affines=rows, notes=(*report.notes, note))
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> int:
+    """Print the completion of SHELL: eval "$(bnfold completion bash)".
+
+    For fish: bnfold completion fish | source
+    """
+    from click.shell_completion import get_completion_class
+
+    root = click.get_current_context().find_root()
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(root.command, {}, "bnfold", COMPLETE_VARIABLE).source())
+    return 0
+
+
+def _codes(ctx: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    from bnfold.core.diagnostics import Reason
+    from bnfold.verify.codes import Fault
+
+    entries: list[Reason | Fault] = [*Reason, *Fault]
+    return [
+        CompletionItem(entry.code, help=entry.title)
+        for entry in entries
+        if entry.code.startswith(start.upper())
+    ]
+
+
 @click.command("explain")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_codes)
 def explain_command(code: str | None) -> int:
     """Explain CODE: why an affine stays (BNF203) or a check failed (BNV120); all without CODE."""
     from bnfold.core.diagnostics import Reason

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from bnfold.cli.commands import cli
+from bnfold.cli.lookups import COMPLETE_VARIABLE
 from bnfold.core.errors import BnfoldError
 
 EXIT_USAGE = 2
@@ -40,7 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted.")
         return EXIT_INTERRUPTED
-    except (BrokenPipeError, SystemExit):
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and COMPLETE_VARIABLE in os.environ:
+            return int(error.code or 0)  # a shell asked what could be typed
         # click answers a closed pipe by SystemExit(1), which here would mean a failed check; it
         # has no other use for SystemExit in this mode. Python would flush again and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -24,7 +24,7 @@ _MIN_WIDTH, _MAX_WIDTH = 60, 100
 
 @dataclass(frozen=True)
 class Output:
-    """How much to say, in which form, and where else to write it."""
+    """How much to say, in which form, where, and where else to write it."""
 
     reports: tuple[Path, ...] = ()
     as_json: bool = False
@@ -32,6 +32,7 @@ class Output:
     quiet: bool = False
     verbose: int = 0
     force: bool = False
+    to_stderr: bool = False
 
     def check(self, taken: Sequence[Path] = (), more: Sequence[Path | None] = ()) -> None:
         """Refuse report files that cannot be written, before any work is done.
@@ -69,19 +70,20 @@ class Output:
         for path in self.reports:
             write_atomically(path, render(report, form_of(path)), force=self.force)
         if self.as_json:
-            click.echo(render(report, "json"), nl=False)
+            click.echo(render(report, "json"), nl=False, err=self.to_stderr)
         elif self.github:
-            click.echo(render(report, "github"), nl=False)
+            click.echo(render(report, "github"), nl=False, err=self.to_stderr)
         elif not self.quiet:
-            click.echo(self._text(report), nl=False, color=True)
+            click.echo(self._text(report), nl=False, color=True, err=self.to_stderr)
 
     def _text(self, report: Report) -> str:
         from bnfold.report.text import render_text
 
-        width = 80
-        if sys.stdout.isatty():
+        width, stream = 80, sys.stderr if self.to_stderr else sys.stdout
+        if stream.isatty():
             width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)
-        return render_text(report, width=width, color=colors_wanted(), verbose=bool(self.verbose))
+        color = colors_wanted(stream)
+        return render_text(report, width=width, color=color, verbose=bool(self.verbose))
 
     @contextmanager
     def progress(self) -> Iterator[Watch]:
@@ -131,9 +133,9 @@ class Watch:
             self._bars.update(self._task, completed=done, total=total)
 
 
-def colors_wanted() -> bool:
-    """Whether stdout gets colours: only a terminal does, and not under NO_COLOR."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not _dumb()
+def colors_wanted(stream: TextIO) -> bool:
+    """Whether a stream gets colours: only a terminal does, and not under NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not _dumb()
 
 
 def _dumb() -> bool:

@@ -7,7 +7,9 @@ more than its first few kilobytes, the outline of its fields, or its table of co
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import itertools
 import os
 import re
 import stat
@@ -18,10 +20,12 @@ from typing import BinaryIO
 
 from bnfold.core.errors import InputError
 from bnfold.formats import archives, wire
-from bnfold.formats.text import megabytes, shown
+from bnfold.formats.text import megabytes, near_miss, shown
 from bnfold.formats.wire import Ending, Wire
 
 _HEAD = 8192
+# Of a folder's names, as many are compared with one that is not there.
+_MOST_NAMES = 1000
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GIVE_SOURCE = "give the Keras or ONNX model that it was made from"
@@ -156,10 +160,20 @@ def describe(path: str | os.PathLike[str]) -> FileDetails:
         with path.open("rb") as file:
             return _with_suffix_note(_describe_file(path, file, status.st_size))
     except FileNotFoundError:
-        raise _unusable(path, "not there", "check the path", verb="is") from None
+        raise _unusable(path, "not there", f"check the path{_beside(path)}", verb="is") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{shown(path)} cannot be read: {reason}.") from error
+
+
+def _beside(path: Path) -> str:
+    """`` (did you mean X?)`` where a file of nearly that name is in the folder, else "" """
+    with contextlib.suppress(OSError, ValueError):
+        names = (entry.name for entry in itertools.islice(path.parent.iterdir(), _MOST_NAMES))
+        found = near_miss(path.name, names)
+        if found:
+            return f" (did you mean {shown(path.with_name(found))}?)"
+    return ""
 
 
 def _describe_file(path: Path, file: BinaryIO, size: int) -> FileDetails:

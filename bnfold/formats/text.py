@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 
 _LONGEST = 200
 
@@ -20,6 +22,13 @@ def clip(text: str, longest: int = _LONGEST) -> str:
 def shown(path: str | os.PathLike[str]) -> str:
     """Show a path as the user gave it, on one printable line."""
     return clip("".join(c if c != "\n" else "\\n" for c in os.fspath(path)), 4096)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """The one of these words that was probably meant, "" if none is near."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), names, n=1)
+    return names[near[0]] if near else ""
 
 
 def megabytes(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,39 @@ def test_explain_lists_all(bnfold: Bnfold) -> None:
 )
 def test_explain_guesses_what_was_meant(bnfold: Bnfold, typed: str, meant: str) -> None:
     assert f"Did you mean {meant}?" in bnfold("explain", typed).err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["inspec", "FOLDABLE"], "inspect"),
+        (["verfy", "FOLDABLE", "FOLDABLE"], "verify"),
+        (["FOLDABLE", "--no-benhc"], "--no-bench"),
+        (["inspect", "FOLDBLE"], "foldable.onnx"),
+        (["inspect", "FOLDABLE", "--layer", "bnn"], "bn"),
+    ],
+)
+def test_what_is_misspelt_is_guessed(
+    bnfold: Bnfold, foldable: Path, typed: list[str], meant: str
+) -> None:
+    near = foldable.with_name("foldble.onnx")
+    words = [w.replace("FOLDABLE", str(foldable)).replace("FOLDBLE", str(near)) for w in typed]
+    done = bnfold(*words)
+    assert done.code == 2 and one_line(done)
+    assert re.search(rf"[Dd]id you mean \S*{meant}.?\?", done.err)
+
+
+def test_a_model_may_be_called_as_a_command_nearly_is(
+    bnfold: Bnfold, foldable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foldable.rename(foldable.with_name("verif"))
+    monkeypatch.chdir(foldable.parent)
+    assert bnfold("verif", "--no-verify", "--no-bench").code == 0
+
+
+def test_one_layer_can_be_asked_for(bnfold: Bnfold, foldable: Path) -> None:
+    done = bnfold("inspect", foldable, "--layer", "bn")
+    assert done.code == 0 and "bn " in done.out and "1 of 1 affines are shown" in done.out
 
 
 def fails_with(error: BaseException) -> object:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
@@ -68,6 +70,86 @@ def test_the_training_script_ends_in_a_folded_model(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "digits.onnx")
     assert {node.op_type for node in model.graph.node} <= {"Reshape", "Gemm", "Relu", "Softmax"}
     assert (tmp_path / "digits.html").read_text("utf-8").startswith("<!")
+
+
+# ------------------------------------------------------------------------------ other runtimes
+
+
+def ran(script: str, *arguments: object) -> str:
+    """What an example prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.keras
+@pytest.mark.usefixtures("keras")
+def test_a_folded_model_becomes_tflite(tmp_path: Path, sample_models: Path) -> None:
+    said = ran("to_tflite.py", sample_models / "conv.keras", tmp_path / "m.tflite")
+    match = re.search(r"2 affines folded, largest difference (\S+)", said)
+    # Float32 over a dozen layers: some units in the last place of probabilities.
+    assert match and float(match[1]) < 1e-5, said
+    assert (tmp_path / "m.tflite").read_bytes()[4:8] == b"TFL3"
+
+
+@pytest.fixture
+def web_model(tmp_path: Path, sample_models: Path) -> Path:
+    said = ran("to_tfjs.py", sample_models / "post_activation_keras2.h5", tmp_path / "web")
+    assert "3 affines folded" in said
+    return tmp_path / "web"
+
+
+def test_a_folded_model_is_written_for_tensorflow_js(web_model: Path) -> None:
+    model = json.loads((web_model / "model.json").read_text("utf-8"))
+    layers = model["modelTopology"]["model_config"]["config"]["layers"]
+    assert "BatchNormalization" not in [layer["class_name"] for layer in layers]
+    (group,) = model["weightsManifest"]
+    count = sum(int(np.prod(weight["shape"])) for weight in group["weights"])
+    assert (web_model / "weights.bin").stat().st_size == 4 * count
+
+
+PREDICT = """
+const tf = require('@tensorflow/tfjs'), fs = require('fs');
+const json = JSON.parse(fs.readFileSync('web/model.json'));
+const bytes = new Uint8Array(fs.readFileSync('web/weights.bin'));
+(async () => {
+    const model = await tf.loadLayersModel(tf.io.fromMemory({
+        modelTopology: json.modelTopology,
+        weightSpecs: json.weightsManifest[0].weights,
+        weightData: bytes.buffer,
+    }));
+    const result = model.predict(tf.tensor(JSON.parse(fs.readFileSync('x.json'))));
+    fs.writeFileSync('y.json', JSON.stringify(await result.array()));
+})();
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_js_computes_what_the_model_did(
+    web_model: Path, sample_models: Path, rng: np.random.Generator
+) -> None:
+    home = web_model.parent
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("no Node.js on this machine")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "@tensorflow/tfjs@4.22.0"]
+    if subprocess.run(install, cwd=home, check=False, capture_output=True).returncode:
+        pytest.skip("TensorFlow.js cannot be installed here")
+    images = rng.random((4, 28, 28), dtype=np.float32)
+    (home / "x.json").write_text(json.dumps(images.tolist()))
+    (home / "predict.js").write_text(PREDICT)
+    subprocess.run(["node", "predict.js"], cwd=home, check=True, capture_output=True)
+    given = np.array(json.loads((home / "y.json").read_text()))
+    original = bnfold.convert(sample_models / "post_activation_keras2.h5")
+    session = ort.InferenceSession(ir.to_proto(original).SerializeToString())
+    (expected,) = session.run(None, {session.get_inputs()[0].name: images})
+    np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-7)
 
 
 # ------------------------------------------------------------------------------ serving
