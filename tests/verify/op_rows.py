@@ -105,6 +105,7 @@ def pools() -> Iterator[Row]:
             if op == "AveragePool":
                 yield row(op, f(2, 3, 8, 9), opset=opset, count_include_pad=1, **settings)
         yield row(op, f(1, 2, 10, 11), opset=19, dilations=[2, 2], **settings)
+    yield row("GlobalLpPool", f(2, 3, 5, 4), opset=11, p=3)
     for auto_pad in _PADS:
         yield row("LpPool", f(2, 3, 8, 9), opset=18, kernel_shape=[3, 2], auto_pad=auto_pad)
     # A stride beyond the kernel: SAME padding may be negative.

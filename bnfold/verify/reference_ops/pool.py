@@ -89,3 +89,10 @@ def global_max_pool(call: Call) -> tuple[Array, ...]:
     """GlobalMaxPool over every spatial axis, which stay with size 1."""
     x = call.array(0)
     return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+def global_lp_pool(call: Call) -> tuple[Array, ...]:
+    """GlobalLpPool: (sum of |x|^p)^(1/p) over all of space."""
+    x, p = call.array(0), float(call.get("p", 2))
+    axes = tuple(range(2, x.ndim))
+    return (np.sum(np.abs(x) ** p, axis=axes, keepdims=True) ** (1 / p),)

@@ -45,6 +45,7 @@ TABLE: dict[tuple[str, str], Implementation] = {
     ("", "ConvTranspose"): conv.conv_transpose,
     ("", "MaxPool"): pool.max_pool,
     ("", "AveragePool"): pool.average_pool,
+    ("", "GlobalLpPool"): pool.global_lp_pool,
     ("", "LpPool"): pool.lp_pool,
     ("", "GlobalMaxPool"): pool.global_max_pool,
     ("", "LSTM"): recurrent.lstm,

@@ -75,7 +75,7 @@ def _scale_on(op: str, kind: str, code: str, **rest: object) -> tuple[Case, Case
 # Ops that pass a positive scale only: what they compute, the code of a shift, their constants.
 _SCALED: dict[str, tuple[str, str, dict[str, object]]] = {
     "LpPool": ("m = LpPool<kernel_shape=[2,2]>(h)", "BNF206", {}),
-    "GlobalLpPool": ("m = GlobalLpPool(h)", "BNF206", {"runs": False}),
+    "GlobalLpPool": ("m = GlobalLpPool(h)", "BNF206", {"reference": False}),
     "ReduceL1": ("m = ReduceL1<axes=[3]>(h)", "BNF206", {}),
     "ReduceL2": ("m = ReduceL2<axes=[2,3]>(h)", "BNF206", {}),
     "CumSum": ("m = CumSum(h, axis)", "BNF203", {"axis": np.array(3)}),

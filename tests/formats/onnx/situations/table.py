@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.formats.onnx.situations import backward, between, file, forward, networks, stays
+from tests.formats.onnx.situations import (
+    backward,
+    between,
+    converters,
+    file,
+    forward,
+    networks,
+    stays,
+)
 from tests.formats.onnx.support.cases import Case
 
 TABLE: dict[str, list[Case]] = {
@@ -10,6 +18,7 @@ TABLE: dict[str, list[Case]] = {
     "Forward": forward.ROWS,
     "Between": between.ROWS,
     "Networks": networks.ROWS,
+    "As exporters write it": converters.ROWS,
     "The file around it": file.ROWS,
     "Must stay": stays.ROWS,
 }
