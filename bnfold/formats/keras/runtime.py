@@ -33,9 +33,7 @@ _LOGGERS = ("absl", "tensorflow", "tf2onnx", "h5py")
 # What TensorFlow's C++ side says before its log levels hold.
 _CHATTER = re.compile(rb"WARNING: All log messages before absl::|[IWE]\d{4} |\d{4}-\d\d-\d\d ")
 _NEEDS_KERAS = "It needs TensorFlow, Keras and tf2onnx: pip install 'bnfold[keras]'."
-_NEEDS_LEGACY = (
-    "The model was made by Keras 2 and needs tf-keras: pip install 'bnfold[legacy]'."
-)
+_NEEDS_LEGACY = "The model was made by Keras 2 and needs tf-keras: pip install 'bnfold[legacy]'."
 
 
 def start_tensorflow() -> Any:
