@@ -200,6 +200,22 @@ def center_crop(view: View) -> Value:
     return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
 
 
+def encoding(view: View) -> Value:
+    """CategoryEncoding, Discretization, lookups: whole numbers, of which only the shape is told."""
+    x, config = view.input, view.config
+    mode = str(config.get("output_mode", _MODES.get(view.layer.class_name, "int")))
+    shape = x.shape
+    if mode != "int":
+        count = config.get("num_tokens")
+        lead = None if shape is None or len(shape) > 2 else shape[:1]
+        alone = lead is not None and (mode != "one_hot" or (shape or ())[1:] in ((), (1,)))
+        shape = (*(lead or ()), count) if alone and isinstance(count, int) else None
+    return view.op(Opaque(), view.inputs, shape, dtype=view.layer.policy.compute)
+
+
+_MODES = {"CategoryEncoding": "multi_hot"}
+
+
 Inner = Callable[[View, Value], "list[Value]"]
 
 
