@@ -45,7 +45,8 @@ class Output:
             OutputError: unknown suffix, missing folder, file exists without --force, or two
                 outputs with one name.
         """
-        if not self.reports:
+        files = [*filter(None, more), *self.reports]
+        if not files:
             return
         from bnfold.core.errors import OutputError
         from bnfold.formats.atomic import check_target
@@ -54,7 +55,7 @@ class Output:
         seen = {path.resolve() for path in taken}
         for path in self.reports:
             form_of(path)
-        for path in (*filter(None, more), *self.reports):
+        for path in files:
             check_target(path, force=self.force)
             if path.resolve() in seen:
                 raise OutputError(f"{path} is given twice: give each file a name of its own.")
