@@ -26,11 +26,19 @@ JOURNAL = ".bnfold"
 
 @dataclass(frozen=True)
 class _Job:
+    """One model to fold.
+
+    Attributes:
+        run: differs from run to run: an engine that keeps results of equal calls, as Dask does,
+            would answer with what an earlier run found.
+    """
+
     source: str
     output: str
     options: Mapping[str, Any]
     force: bool
     resume: bool
+    run: str
 
 
 def fold_many(
@@ -115,8 +123,9 @@ def _jobs(
         taken[output] = source
     with output_errors(folder):
         (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    run = os.urandom(8).hex()
     return [
-        _Job(str(source), str(output), dict(options), force, resume)
+        _Job(str(source), str(output), dict(options), force, resume, run)
         for output, source in taken.items()
     ]
 

@@ -160,7 +160,25 @@ def test_a_worker_that_dies_is_one_row(models: list[Path], tmp_path: Path) -> No
     assert "the worker failed" in rows[1].error
 
 
+def test_ctrl_c_stops_what_has_not_begun_and_the_rest_is_done_later(
+    models: list[Path], tmp_path: Path
+) -> None:
+    def interrupt(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool:
+        fold_many(models[:3], out, executor=pool, verify=False, progress=interrupt)
+    done = {path.name for path in out.glob("*.onnx")}
+    assert "a.onnx" in done and not list(out.glob("*.tmp"))
+    with ThreadPoolExecutor(1) as pool:
+        rows = fold_many(models[:3], out, executor=pool, verify=False)
+    assert {Path(row.output).name for row in rows if row.outcome is Outcome.DONE_BEFORE} == done
+    assert all(row.outcome is Outcome.FOLDED for row in rows if Path(row.output).name not in done)
+
+
 def test_a_distributed_engine(models: list[Path], tmp_path: Path) -> None:
+    """Two worker processes of Dask: a row for each model, and the run is taken up elsewhere."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -169,5 +187,10 @@ def test_a_distributed_engine(models: list[Path], tmp_path: Path) -> None:
         distributed.Client(cluster) as client,
         client.get_executor() as pool,
     ):
+        rows = fold_many([models[0], models[3]], tmp_path / "out", executor=pool, verify=False)
+        assert outcomes(rows) == [Outcome.FOLDED, Outcome.FAILED]
         rows = fold_many(models, tmp_path / "out", executor=pool, verify=False)
-    assert outcomes(rows) == [Outcome.FOLDED] * 3 + [Outcome.FAILED]
+    assert outcomes(rows) == [Outcome.DONE_BEFORE, *[Outcome.FOLDED] * 2, Outcome.FAILED]
+    with ThreadPoolExecutor(1) as threads:
+        rows = fold_many(models, tmp_path / "out", executor=threads, verify=False)
+    assert outcomes(rows) == [Outcome.DONE_BEFORE] * 3 + [Outcome.FAILED]

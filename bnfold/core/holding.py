@@ -18,8 +18,17 @@ def form_for(source: Source, affine: Affine) -> Form | None:
         return Form.MUL
     if affine.is_shift:
         return Form.ADD
-    if source.form is Form.NORM and all(
-        size == 1 or axis == source.axis for axis, size in enumerate(affine.shape)
-    ):
+    if source.form is Form.NORM and _lies_along(affine, source.axis):
         return Form.NORM
     return None
+
+
+def form_written(source: Source, form: Form, affine: Affine) -> Form:
+    """The form that ``source`` is written in where it is held in ``form``."""
+    if source.keeps and form in (Form.MUL, Form.ADD) and _lies_along(affine, source.axis):
+        return Form.NORM
+    return form
+
+
+def _lies_along(affine: Affine, channel_axis: int) -> bool:
+    return all(size == 1 or axis == channel_axis for axis, size in enumerate(affine.shape))

@@ -19,7 +19,7 @@ from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Absorption, Direction, Reason, Refusal
 from bnfold.core.graph import Graph, Use
-from bnfold.core.holding import form_for
+from bnfold.core.holding import form_for, form_written
 from bnfold.core.plan import Plan
 from bnfold.core.reporting import Outcome, report
 from bnfold.core.state import Standing, State
@@ -58,10 +58,16 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
     standing = {
         number: now
         for number, now in state.standing.items()
-        if (now.affine, now.form) != _original(graph, number)
+        if (now.affine, _written(graph, number, now)) != _original(graph, number)
     }
     folds, kept = report(state, initial, outcomes)
     return Plan(dict(state.edits), standing, folds, kept)
+
+
+def _written(graph: Graph, number: int, now: Standing) -> Form:
+    source = graph.ops[number].transfer
+    assert isinstance(source, Source)
+    return form_written(source, now.form, now.affine)
 
 
 def _holds_both(state: State, unit: Unit) -> bool:

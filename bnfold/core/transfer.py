@@ -35,12 +35,14 @@ class Source:
             (a negation, a constant minus the value) can be removed or rewritten only.
         data: index of the operand it acts on.
         axis: channel axis of a NORM.
+        keeps: a NORM that is better written as one whatever it holds.
     """
 
     affine: Affine
     form: Form
     data: int = 0
     axis: int = 1
+    keeps: bool = False
 
 
 class Sign(enum.Enum):

@@ -21,6 +21,7 @@ from bnfold.verify.proofs import attempted, certificate_check, proof_checks
 from bnfold.verify.sampling import Reference, Samples, sample
 from bnfold.verify.stored import check_stored
 from bnfold.verify.strength import SignWatch, measure_strength
+from bnfold.verify.threads import threads_by_size
 from bnfold.verify.types import Check, CheckKind, Status, Strength, Verification
 from bnfold.verify.verdicts import (
     algebra_checks,
@@ -36,6 +37,7 @@ _LOCAL_UNTIL = 0.85
 _STRENGTH_SHARE = 0.1
 
 
+@threads_by_size
 def verify_models(
     original: ir.Model,
     folded: ir.Model,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
 from bnfold.core.graph import Use
+from bnfold.core.holding import form_written
 from bnfold.core.plan import Plan
 from bnfold.core.state import Standing
-from bnfold.core.transfer import Form
+from bnfold.core.transfer import Form, Source
 from bnfold.formats.onnx.attributes import float_attribute
 from bnfold.formats.onnx.collapse import collapse_products
 from bnfold.formats.onnx.edited import Edited
@@ -33,12 +34,14 @@ class GraphPlan:
         plan: the changes.
         nodes: for each op of the plan the position of its node.
         dtypes: for each op the data type of its result.
+        keeping: the normalizations that stay some whatever they hold.
     """
 
     scope: int
     plan: Plan
     nodes: tuple[int, ...]
     dtypes: tuple[ir.DataType | None, ...]
+    keeping: Mapping[int, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class _Editor:
         self._nodes = list(scope.graph)
         self._new: dict[Use, _New] = {}
         self._values: dict[tuple[str | None, bytes], ir.Value] = {}
+        self._plain: list[int] = []
 
     def _node(self, number: int) -> ir.Node:
         return self._nodes[self.part.nodes[number]]
@@ -190,6 +194,10 @@ class _Editor:
     def _stand(self, number: int, standing: Standing) -> None:
         dtype, affine = self._dtype(number), standing.affine
         own = Use(number, -1)
+        source = self.part.keeping.get(number)
+        if source and form_written(source, standing.form, affine) is not standing.form:
+            self._plain_norm(number, affine)
+            return
         match standing.form:
             case Form.MUL:
                 only = Affine.of(1.0, _trimmed(affine.scale))
@@ -211,9 +219,20 @@ class _Editor:
         epsilon = float_attribute(node, "epsilon", EPSILON)
         scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
         shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
-        wanted = (scale * np.sqrt(variance + epsilon), shift + mean * scale)
-        for operand, target in zip((1, 2), wanted, strict=True):
-            old = values[operand - 1]
+        self._norm_of(number, (scale * np.sqrt(variance + epsilon), shift + mean * scale))
+
+    def _plain_norm(self, number: int, affine: Affine) -> None:
+        """A normalization with mean 0 and variance 1, whose gamma and beta are ``affine``."""
+        one = np.ones(affine.channels)
+        scale, shift = affine.scale.reshape(-1), affine.shift.reshape(-1)
+        self._norm_of(number, (scale * one, shift * one, 0.0 * one, one))
+        self._plain.append(number)
+
+    def _norm_of(self, number: int, wanted: Sequence[Array]) -> None:
+        """Gamma, beta and, if given, mean and variance."""
+        node = self._node(number)
+        for operand, target in enumerate(wanted, 1):
+            old = node.inputs[operand]
             assert old is not None
             array = self.scope.constants.array(old.name or "")
             assert array is not None
@@ -255,6 +274,8 @@ class _Editor:
             node.replace_input_with(use.operand, value)
             if new.old is None:
                 _take_bias(node)
+        for number in self._plain:
+            self._node(number).attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.0)
         for number, standing in self.part.plan.standing.items():
             if standing.form is Form.NONE:
                 replaced += self._remove(number)

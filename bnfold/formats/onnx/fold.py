@@ -71,7 +71,13 @@ def fold_model(
     blocked: dict[int, dict[Use, Reason]] = {}
     while True:
         parts = [
-            GraphPlan(number, plan(part.graph, blocked.get(number)), part.nodes, part.dtypes)
+            GraphPlan(
+                number,
+                plan(part.graph, blocked.get(number)),
+                part.nodes,
+                part.dtypes,
+                part.keeping,
+            )
             for number, part in enumerate(lowered)
         ]
         changes = OnnxPlan(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from bnfold.core.diagnostics import Reason
 from bnfold.core.graph import Graph, Op
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Opaque, Transfer
+from bnfold.core.transfer import Form, Opaque, Source, Transfer
 from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_elementwise,
     ops_linear,
@@ -22,6 +22,9 @@ from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
 from bnfold.formats.onnx.scope import Scope, bodies
+
+#: Axes of a batch of images.
+_IMAGE_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Lowered:
     graph: Graph
     nodes: tuple[int, ...]
     dtypes: tuple[ir.DataType | None, ...]
+
+    @property
+    def keeping(self) -> dict[int, Source]:
+        """The normalizations that stay some, by number of the op."""
+        sources = {number: op.transfer for number, op in enumerate(self.graph.ops)}
+        return {n: s for n, s in sources.items() if isinstance(s, Source) and s.keeps}
 
 
 def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
@@ -71,7 +80,7 @@ def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
         nodes.append(position)
         dtypes.append(node.outputs[0].dtype if node.outputs else None)
     neutral = Graph(
-        ops,
+        _keeping_blocks(ops),
         [v.name or "" for v in graph.inputs],
         [v.name or "" for v in graph.outputs],
         shapes,
@@ -79,6 +88,25 @@ def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
         frozenset(captured),
     )
     return Lowered(neutral, tuple(nodes), tuple(dtypes))
+
+
+def _keeping_blocks(ops: list[Op]) -> list[Op]:
+    """Let normalizations of images stay some where there are convolutions.
+
+    A Mul or an Add is less work by itself. But runtimes keep images in blocks of channels from
+    convolution to convolution: a normalization passes that, with the activation behind it, and an
+    op with an array of constants makes them take the blocks apart and put them together again.
+    """
+    if not any(op.op_type == "Conv" for op in ops):
+        return ops
+    return [
+        replace(op, transfer=replace(op.transfer, keeps=True))
+        if isinstance(op.transfer, Source)
+        and op.transfer.form is Form.NORM
+        and op.transfer.affine.rank == _IMAGE_RANK
+        else op
+        for op in ops
+    ]
 
 
 def _transfer(view: NodeView) -> Transfer:

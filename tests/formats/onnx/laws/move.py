@@ -582,7 +582,7 @@ BACKWARD: Laws = {
         _after_conv(
             "zeros outside: the scale",
             "m = GridSample(h, grid)",
-            "Conv GridSample Add",
+            "Conv GridSample BatchNormalization",
             "backward BNF203",
             grid=(2, 3, 5, 2),
         ),
@@ -773,7 +773,7 @@ FORWARD: Laws = {
         _before_conv(
             "some scale is negative",
             "m = MaxPool<kernel_shape=[2,2]>(h)",
-            "Mul MaxPool Conv",
+            "BatchNormalization MaxPool Conv",
             "forward BNF205",
         ),
     ),

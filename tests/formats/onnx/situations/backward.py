@@ -372,7 +372,7 @@ ROWS = [
         "d = DequantizeLinear<axis=0>(q, ws)  e = DequantizeLinear<axis=0>(qb, bs)"
         "  h = Conv(x, d, e)  y = BN(h, a)",
         "T[2,4,3,3] x",
-        "DequantizeLinear DequantizeLinear Conv Add",
+        "DequantizeLinear DequantizeLinear Conv BatchNormalization",
         "backward BNF210",
         q=_I8[:48].reshape(3, 4, 2, 2),
         ws=Positive((3,)),

@@ -157,7 +157,7 @@ ROWS: list[Case] = [
         "the scale half through zero padding, the shift stays",
         "h = BN(x, a)  y = Conv<pads=[1,1,1,1]>(h, W, b)",
         "T[2,3,3,3] x",
-        "Add Conv",
+        "BatchNormalization Conv",
         "forward BNF203",
         W=(3, 3, 3, 3),
         b=(3,),

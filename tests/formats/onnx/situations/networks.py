@@ -162,7 +162,7 @@ ROWS: list[Case] = [
         "g = BN(x, a)  r = Relu(g)  h = Conv<pads=[1,1,1,1]>(r, W)  k = BN(h, c)  q = Relu(k)"
         "  i = Conv<pads=[1,1,1,1]>(q, V)  y = Add(x, i)",
         "T[2,3,4,4] x",
-        "Add Relu Conv Relu Conv Add",
+        "BatchNormalization Relu Conv Relu Conv Add",
         "forward BNF206",
         W=(3, 3, 3, 3),
         V=(3, 3, 3, 3),
@@ -214,7 +214,7 @@ ROWS: list[Case] = [
         "g = BN(x, a)  h = Conv<pads=[1,1,1,1]>(g, W)  r = Relu(h)  k = BN(r, c)  f = Flatten(k)"
         "  y = Gemm(f, V, d)",
         "T[N,3,2,2] x",
-        "Add Conv Relu Flatten Gemm",
+        "BatchNormalization Conv Relu Flatten Gemm",
         "forward BNF203",
         W=(4, 3, 3, 3),
         V=(16, 3),
