@@ -21,8 +21,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     chosen = [case for case in CASES if not options.models or case.name in options.models]
     threads = sorted({1, cpu_count()} if options.threads is None else set(options.threads))
-    done: list[results.CaseResult] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    partial = options.out / "suite.partial.json"
+    settings = {"batches": options.batches, "threads": threads, "seconds": options.seconds}
+    done = results.load_partial(partial, settings)
+    if done:
+        print(f"taken up again: {', '.join(case.name for case in done)}", file=sys.stderr)
+    known = {case.name for case in done}
     for number, case in enumerate(chosen, 1):
+        if case.name in known:
+            continue
         print(f"[{number}/{len(chosen)}] {case.name} ...", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="bnfold-suite-") as name:
             done.append(run_case(case, Path(name), options.batches, threads, options.seconds))
@@ -32,11 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"    batch {timing.batch}, threads {timing.threads}: {said}", file=sys.stderr)
         if done[-1].problem:
             print(f"    {done[-1].problem}", file=sys.stderr)
+        results.save_partial(partial, settings, done)
+    names = [case.name for case in chosen]
+    done = sorted((case for case in done if case.name in names), key=lambda c: names.index(c.name))
     result = results.SuiteResult(describe_machine(), tool_versions(), options.seconds, tuple(done))
-    options.out.mkdir(parents=True, exist_ok=True)
     results.save(result, options.out / "suite.json")
     given = sys.argv[1:] if arguments is None else arguments
     _render(result, options.out, " ".join([COMMAND, *given]))
+    partial.unlink(missing_ok=True)
     for name, timing, ratio in losses(done):
         print(f"slower than {ratio.over}: {name}, batch {timing.batch}", file=sys.stderr)
     return 0

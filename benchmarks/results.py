@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 #: The entrant that everything is compared with, and the limit.
 UNFOLDED, TWIN = "unfolded", "bn-free twin"
@@ -111,12 +113,32 @@ def save(result: SuiteResult, path: Path) -> None:
 def load(path: Path) -> SuiteResult:
     """Read what `save` wrote."""
     data = json.loads(path.read_text(encoding="utf-8"))
+    return SuiteResult(**{**data, "cases": _cases(data["cases"])})
+
+
+def save_partial(path: Path, settings: dict[str, Any], cases: Sequence[CaseResult]) -> None:
+    """Write the models that are done, for a run that is taken up again."""
+    data = {"settings": settings, "cases": [asdict(case) for case in cases]}
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(data) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def load_partial(path: Path, settings: dict[str, Any]) -> list[CaseResult]:
+    """The models that an interrupted run with the same settings has done."""
+    if not path.exists():
+        return []
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return list(_cases(data["cases"])) if data["settings"] == settings else []
+
+
+def _cases(data: Sequence[dict[str, Any]]) -> tuple[CaseResult, ...]:
     cases = []
-    for case in data["cases"]:
+    for case in data:
         timings = tuple(
             Timing(**{**row, "ratios": tuple(Ratio(**ratio) for ratio in row["ratios"])})
             for row in case["timings"]
         )
         variants = tuple(Variant(**row) for row in case["variants"])
         cases.append(CaseResult(**{**case, "timings": timings, "variants": variants}))
-    return SuiteResult(**{**data, "cases": tuple(cases)})
+    return tuple(cases)

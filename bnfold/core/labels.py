@@ -9,7 +9,8 @@ weights of recurrent layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,9 @@ from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Reason
 
 Axes = tuple[tuple[str, ...], ...]
+
+# Elements of a large kernel that are multiplied at a time: no second copy of it in float64.
+_CHUNK = 1 << 20
 
 
 def parse_axes(text: str) -> Axes:
@@ -101,15 +105,27 @@ class Labels:
         Returns an array broadcastable to the result.
         """
         order = self.order
-        product = self._spread(kernel, self.w, order) * self._spread(shift, self.x, order)
+        wide = self._spread(kernel, self.w, order, simple=False)
+        moved = self._spread(shift, self.x, order)
         kept = {label for axis in self.y for label in axis}
+        shape = np.broadcast_shapes(wide.shape, moved.shape)
+        axis = _longest(shape, [label in kept for label in order])
+        parts = [
+            self._summed(_cut(wide, part), _cut(moved, part), order, kept)
+            for part in _parts(shape, axis)
+        ]
+        product = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis or 0)
+        return self._gather(product, self.y, order)
+
+    def _summed(self, kernel: Array, shift: Array, order: tuple[str, ...], kept: set[str]) -> Array:
+        product = kernel * shift
         for position, label in enumerate(order):
             if label not in kept:
                 size = product.shape[position]
                 product = product.sum(axis=position, keepdims=True)
                 if size == 1:
                     product = product * self._size(label)
-        return self._gather(product, self.y, order)
+        return product
 
     def _carry(self, array: Array, source: Axes, target: Axes) -> Array:
         order = self.order
@@ -123,8 +139,13 @@ class Labels:
             raise Blocked(Reason.UNKNOWN_SHAPE, f"the size of axis '{label}' is not known")
         return size
 
-    def _spread(self, array: Array, axes: Axes, order: tuple[str, ...]) -> Array:
-        """``array`` with one axis per label of ``order``, size 1 where it is constant."""
+    def _spread(
+        self, array: Array, axes: Axes, order: tuple[str, ...], *, simple: bool = True
+    ) -> Array:
+        """``array`` with one axis per label of ``order``, size 1 where it is constant.
+
+        With ``simple`` off also where it is constant it keeps its size: finding out takes time.
+        """
         shape: list[int] = []
         labels: list[str] = []
         for axis, names in enumerate(axes):
@@ -142,7 +163,7 @@ class Labels:
                 )
             shape += sizes
             labels += names
-        split = simplify(array.reshape(shape))
+        split = simplify(array.reshape(shape)) if simple else array.reshape(shape)
         positions = [labels.index(name) for name in order if name in labels]
         inserted = [i for i, name in enumerate(order) if name not in labels]
         return np.expand_dims(split.transpose(positions), tuple(inserted))
@@ -175,3 +196,30 @@ class Labels:
                 shape.append(int(np.prod(full, dtype=np.int64)))
             start += len(names)
         return np.ascontiguousarray(picked).reshape(shape)
+
+
+Part = tuple[slice, ...]
+
+
+def _longest(shape: Sequence[int], allowed: Sequence[bool]) -> int | None:
+    """The longest of the allowed axes; None where there is none."""
+    axes = [axis for axis, is_allowed in enumerate(allowed) if is_allowed]
+    return max(axes, key=lambda axis: shape[axis], default=None)
+
+
+def _parts(shape: Sequence[int], axis: int | None) -> list[Part]:
+    """Slices along ``axis``, none much larger than `_CHUNK` elements; all in one without it."""
+    whole: Part = (slice(None),) * len(shape)
+    if axis is None or not shape[axis]:
+        return [whole]
+    step = max(1, _CHUNK * shape[axis] // max(1, math.prod(shape)))
+    return [
+        (*whole[:axis], slice(start, start + step), *whole[axis + 1 :])
+        for start in range(0, shape[axis], step)
+    ]
+
+
+def _cut(array: Array, part: Part) -> Array:
+    """The part of an array that may be constant, with size 1, along the axis that is cut."""
+    sizes = array.shape
+    return array[tuple(slice(None) if n == 1 else cut for n, cut in zip(sizes, part, strict=True))]

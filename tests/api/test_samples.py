@@ -131,7 +131,7 @@ def test_the_convolution_net_keeps_only_the_shift_that_cannot_move(
     assert {fold.source for fold in result.folds} == {"bn_1", "bn_3"}
     (kept,) = result.kept
     assert kept.source == "bn_2"
-    assert kept.left_as == ("Add",)
+    assert kept.left_as == ("BatchNormalization",)
     assert {refusal.reason.code for refusal in kept.refusals} == {"BNF203", "BNF206"}
     expected = np.asarray(load(keras, "conv.keras")(images[..., None]))
     given = run_folded(result.to_proto(), images[..., None])

@@ -225,3 +225,41 @@ def test_false_alarms_and_finds_are_counted() -> None:
     assert (figures["planted slowdowns"], figures["found"]) == (2, 1)
     page = latency_control.to_markdown(trials, {"cpu": "c"}, 5.0)
     assert "**1 of them with a false alarm**" in page and "**found in 1**" in page
+
+
+def test_an_interrupted_suite_is_taken_up_again_and_only_with_the_same_settings(
+    tmp_path: Path,
+) -> None:
+    cases = list(sample(peer=2.4).cases)
+    partial, settings = tmp_path / "p.json", {"batches": [1], "threads": [1], "seconds": 1.0}
+    assert results.load_partial(partial, settings) == []
+    results.save_partial(partial, settings, cases)
+    assert results.load_partial(partial, settings) == cases
+    assert results.load_partial(partial, {**settings, "seconds": 2.0}) == []
+
+
+def test_the_command_leaves_no_partial_and_skips_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import __main__ as command
+
+    ran: list[str] = []
+
+    def run_case(case: object, *rest: object) -> results.CaseResult:
+        name = case.name  # type: ignore[attr-defined]
+        if name == "autoencoder" and not ran.count(name):
+            ran.append(name)
+            raise KeyboardInterrupt
+        ran.append(name)
+        return results.CaseResult(name, "x", "cannot be built: no module keras")
+
+    monkeypatch.setattr(command, "run_case", run_case)
+    monkeypatch.setattr(command, "_render", lambda *_: None)
+    arguments = ["mlp-3x256", "autoencoder", "--threads", "1", "--out", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        command.main(arguments)
+    assert command.main(arguments) == 0
+    assert ran == ["mlp-3x256", "autoencoder", "autoencoder"]
+    assert [p.name for p in tmp_path.iterdir()] == ["suite.json"]
+    names = [case.name for case in results.load(tmp_path / "suite.json").cases]
+    assert names == ["mlp-3x256", "autoencoder"]
