@@ -112,3 +112,22 @@ class Benchmark:
     def noisy(self) -> bool:
         """True when any comparison's A/A control was too wide."""
         return any(comparison.noisy for comparison in self.comparisons)
+
+    def _repr_html_(self) -> str:
+        """Every comparison, for notebooks."""
+        from bnfold.formats.htmltable import html_table
+
+        rows = [
+            (
+                f"batch {item.batch}, {item.mode}",
+                f"{1e6 * item.baseline_seconds:.3g}",
+                f"{1e6 * item.candidate_seconds:.3g}",
+                f"{item.speedup:.3f} ({item.low:.3f} to {item.high:.3f})",
+                item.sentence,
+            )
+            for item in self.comparisons
+        ]
+        first = next(iter(self.comparisons), None)
+        pairs = "" if first is None else f" ({first.pairs} pairs, {first.threads} threads)"
+        head = ("setting", "original, µs", "folded, µs", "speedup", "verdict")
+        return html_table(f"latency per call{pairs}", head, rows)
