@@ -67,7 +67,8 @@ class Comparison:
     def sentence(self) -> str:
         """The verdict in words: "1.20x faster (1.17 to 1.23)", "no difference ... 2.1 %"."""
         if self.verdict is Verdict.NO_DIFFERENCE:
-            said = f"no difference larger than {100 * self.resolution:.2g} %"
+            size = 100 * self.resolution
+            said = f"no difference larger than {f'{size:.2g}' if size < 99.5 else f'{size:.0f}'} %"
         elif self.verdict is Verdict.FASTER:
             said = f"{self.speedup:.2f}x faster ({self.low:.2f} to {self.high:.2f})"
         else:

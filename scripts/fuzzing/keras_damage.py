@@ -80,7 +80,7 @@ def odd_config(rng: random.Random) -> Case:
                 other = rng.choice(("axis", "name", "layers", "config", "class_name"))
                 place[other] = copy.deepcopy(place[key])
             else:
-                place[key] = rng.choice(ABSURD)
+                place[key] = copy.deepcopy(rng.choice(ABSURD))
 
     return _case(f"config {'+'.join(done)}", layout, make(layout, edit))
 
