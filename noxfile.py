@@ -2,6 +2,7 @@
 
 nox                     everything on the Pythons that are installed
 nox -s tests-3.12       one Python
+nox -s smoke            the wheel in a minute, on the Python that runs nox
 nox -s tests -- -k api  arguments for pytest
 """
 
@@ -32,6 +33,12 @@ NEEDED = (
     "scripts",
     "tests",
 )
+# What the tests need where there is no TensorFlow, and those that need the least time.
+WITHOUT_KERAS = (
+    "build", "hatchling", "hypothesis", "jsonschema", "markdown-it-py", "pytest",
+    "pytest-timeout", "pyyaml", "scikit-learn",
+)  # fmt: skip
+SMOKE = ("tests/api", "tests/cli", "tests/core", "tests/report", "tests/test_imports.py")
 # These look at the tree itself: its sources, its packages, its CI.
 OF_THE_TREE = ("tests/release", "tests/docs", "tests/cli/test_readme.py")
 
@@ -74,12 +81,15 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def onnx_only(session: nox.Session) -> None:
     """The tests against the installed wheel, without TensorFlow: what ONNX users have."""
-    wheel = build_wheel(session)
-    session.install(
-        wheel, "build", "hatchling", "hypothesis", "jsonschema", "markdown-it-py", "pytest",
-        "pytest-timeout", "pyyaml", "scikit-learn",
-    )  # fmt: skip
+    session.install(build_wheel(session), *WITHOUT_KERAS)
     run_tests(session, "-m", "not slow and not keras")
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """What people touch, against the installed wheel without TensorFlow."""
+    session.install(build_wheel(session), *WITHOUT_KERAS)
+    run_tests(session, "-m", "not slow and not keras", *SMOKE)
 
 
 def run_tests(session: nox.Session, *options: str) -> None:

@@ -189,6 +189,10 @@ class FoldResult:
             f"{verdict})"
         )
 
+    def _repr_html_(self) -> str:
+        """The report in short, for notebooks."""
+        return self.report._repr_html_()
+
     def _pair(self) -> tuple[ir.Model, ir.Model]:
         if self.pair is None:
             raise InputError(f"{self.source.name} was folded as Keras only: it has no ONNX form.")

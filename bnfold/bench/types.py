@@ -67,7 +67,8 @@ class Comparison:
     def sentence(self) -> str:
         """The verdict in words: "1.20x faster (1.17 to 1.23)", "no difference ... 2.1 %"."""
         if self.verdict is Verdict.NO_DIFFERENCE:
-            said = f"no difference larger than {100 * self.resolution:.2g} %"
+            size = 100 * self.resolution
+            said = f"no difference larger than {f'{size:.2g}' if size < 99.5 else f'{size:.0f}'} %"
         elif self.verdict is Verdict.FASTER:
             said = f"{self.speedup:.2f}x faster ({self.low:.2f} to {self.high:.2f})"
         else:
@@ -112,3 +113,22 @@ class Benchmark:
     def noisy(self) -> bool:
         """True when any comparison's A/A control was too wide."""
         return any(comparison.noisy for comparison in self.comparisons)
+
+    def _repr_html_(self) -> str:
+        """Every comparison, for notebooks."""
+        from bnfold.formats.htmltable import html_table
+
+        rows = [
+            (
+                f"batch {item.batch}, {item.mode}",
+                f"{1e6 * item.baseline_seconds:.3g}",
+                f"{1e6 * item.candidate_seconds:.3g}",
+                f"{item.speedup:.3f} ({item.low:.3f} to {item.high:.3f})",
+                item.sentence,
+            )
+            for item in self.comparisons
+        ]
+        first = next(iter(self.comparisons), None)
+        pairs = "" if first is None else f" ({first.pairs} pairs, {first.threads} threads)"
+        head = ("setting", "original, µs", "folded, µs", "speedup", "verdict")
+        return html_table(f"latency per call{pairs}", head, rows)

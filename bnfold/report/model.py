@@ -175,3 +175,29 @@ class Report:
     def passed(self) -> bool:
         """False when a check failed."""
         return self.verification is None or self.verification.passed
+
+    def _repr_html_(self) -> str:
+        """The headline, every affine and the checks, for notebooks."""
+        from bnfold.formats.htmltable import html_table
+        from bnfold.report import wording
+
+        rows = [
+            (
+                row.name,
+                row.op_type,
+                str(row.channels),
+                row.outcome.value,
+                "; ".join(
+                    part
+                    for part in (wording.placements(row.into), *map(wording.stop, row.stops))
+                    if part
+                ),
+            )
+            for row in self.affines
+        ]
+        head = ("affine", "op", "channels", "outcome", "where it went, or why it stayed")
+        parts = [html_table(wording.headline(self), head, rows)]
+        for figures in (self.verification, self.benchmark):
+            if figures is not None:
+                parts.append(figures._repr_html_())
+        return "".join(parts)

@@ -222,3 +222,23 @@ class Verification:
         passed = {check.kind for check in self.checks if check.status is Status.PASSED}
         failed = any(check.status is Status.FAILED for check in self.checks)
         return not failed and bool(passed - {CheckKind.INTERFACE})
+
+    def _repr_html_(self) -> str:
+        """The verdict and every check, for notebooks."""
+        from bnfold.formats.htmltable import html_table
+
+        verdict = "equivalent" if self.passed else "NOT shown to be equivalent"
+        rows = [
+            (
+                check.kind.value,
+                check.status.value,
+                "" if check.figure is None else f"{check.figure:.3g}",
+                "" if check.bound is None else f"{check.bound:.3g}",
+                check.unit,
+                f"{check.code} {check.detail}".strip(),
+            )
+            for check in self.checks
+        ]
+        caption = f"{verdict} ({self.samples} samples, seed {self.seed}, {self.seconds:.1f} s)"
+        head = ("check", "status", "figure", "bound", "unit", "detail")
+        return html_table(caption, head, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import marshal
@@ -73,11 +74,13 @@ def odd_config(rng: random.Random) -> Case:
             if what == 0:
                 del place[key]
             elif what == 1 and isinstance(place, list):
-                place.insert(rng.randrange(len(place) + 1), place[key])
+                place.insert(rng.randrange(len(place) + 1), copy.deepcopy(place[key]))
             elif what == 2 and isinstance(place, dict):
-                place[rng.choice(("axis", "name", "layers", "config", "class_name"))] = place[key]
+                # A copy: what holds itself cannot be written.
+                other = rng.choice(("axis", "name", "layers", "config", "class_name"))
+                place[other] = copy.deepcopy(place[key])
             else:
-                place[key] = rng.choice(ABSURD)
+                place[key] = copy.deepcopy(rng.choice(ABSURD))
 
     return _case(f"config {'+'.join(done)}", layout, make(layout, edit))
 

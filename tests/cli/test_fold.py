@@ -37,7 +37,8 @@ def test_a_fold_prints_the_report_and_writes_the_model(
         "Equivalent: every check passed",
         "Latency in onnxruntime",
         "Nodes  4 -> ",
-        f"Wrote {output}",
+        "Wrote",
+        str(output),
     ):
         assert words in done.out
     assert "\x1b" not in done.out

@@ -40,9 +40,20 @@ class Block:
 
     def commands(self) -> list[list[str]]:
         """The commands of a shell block, without comments, cut at `&&`, as words."""
-        lines = self.text.replace("\\\n", " ").splitlines()
-        parts = [part for line in lines for part in line.split(" && ")]
+        lines = self._lines()
+        parts = [p for line in lines if not _needs_shell(line) for p in line.split(" && ")]
         return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+    def pipes(self) -> list[str]:
+        """The lines that only a shell can run."""
+        return [line for line in self._lines() if _needs_shell(line)]
+
+    def _lines(self) -> list[str]:
+        return self.text.replace("\\\n", " ").splitlines()
+
+
+def _needs_shell(line: str) -> bool:
+    return " | " in line or "$(" in line
 
 
 def pages() -> list[Path]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import itertools
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,6 +132,26 @@ def test_lines_on_onnx_models_do_what_they_say(
     assert printed.out
     targets = [word for before, word in itertools.pairwise(words) if before in WRITES]
     assert all((home / target).exists() for target in targets)
+
+
+PIPES = [(b, line) for b in every("sh") for line in b.pipes() if "not run" not in b.remarks]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="a shell of POSIX")
+@pytest.mark.parametrize(("block", "line"), PIPES, ids=name_of)
+def test_pipes_do_what_they_say(block: Block, line: str, home: Path, tmp_path: Path) -> None:
+    shim = tmp_path / "bin" / "bnfold"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bnfold "$@"\n')
+    shim.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        env={**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == expected_code(block), done.stderr
+    written = re.search(r">(\S+)$", line)
+    assert written is None or (home / written[1]).stat().st_size > 0
 
 
 @pytest.mark.slow

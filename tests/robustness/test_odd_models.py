@@ -120,6 +120,13 @@ def test_a_split_that_says_another_number_of_outputs_than_it_has() -> None:
         api.fold(model((split, {})), verify=False)
 
 
+def test_an_attribute_that_the_op_does_not_know_and_of_another_type() -> None:
+    # Pad's amounts are an input since opset 11; a stray attribute of that name is no list of them.
+    pad = oh.make_node("Pad", ["x", "amounts"], ["h"], name="p", pads=1.5)
+    arrays = {"amounts": np.asarray([0, 0, 1, 1, 0, 0, 1, 1], np.int64)}
+    assert codes(model((pad, arrays), norm("h", "y", 4)))
+
+
 # ------------------------------------------------------------------------------ Keras
 
 

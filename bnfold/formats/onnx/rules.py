@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bnfold.core.affine import Array
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque, Transfer
-from bnfold.formats.onnx.attributes import float_attribute, floats_attribute
+from bnfold.formats.onnx.attributes import attribute_of, float_attribute, floats_attribute
 from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import OnnxConstants, is_float
 
@@ -37,11 +37,13 @@ class NodeView:
 
     def attr_int(self, name: str, default: int) -> int:
         """An integer attribute."""
-        return self.node.attributes[name].as_int() if self.has(name) else default
+        found = attribute_of(self.node, name, ir.AttributeType.INT)
+        return default if found is None else found.as_int()
 
     def attr_ints(self, name: str) -> tuple[int, ...] | None:
         """A list of integers, None where absent."""
-        return tuple(self.node.attributes[name].as_ints()) if self.has(name) else None
+        found = attribute_of(self.node, name, ir.AttributeType.INTS)
+        return None if found is None else tuple(found.as_ints())
 
     def attr_float(self, name: str, default: float) -> float:
         """A float attribute, as the file format holds it."""
@@ -53,7 +55,8 @@ class NodeView:
 
     def attr_string(self, name: str, default: str) -> str:
         """A string attribute."""
-        return self.node.attributes[name].as_string() if self.has(name) else default
+        found = attribute_of(self.node, name, ir.AttributeType.STRING)
+        return default if found is None else found.as_string()
 
     # -- operands ---------------------------------------------------------------------------
 
@@ -108,7 +111,8 @@ class NodeView:
 
     def ints_or_input(self, name: str, index: int) -> tuple[int, ...] | None:
         """A list that is an attribute in older opsets and an input in newer ones."""
-        return self.attr_ints(name) if self.has(name) else self.integers(index)
+        given = self.attr_ints(name)
+        return self.integers(index) if given is None else given
 
     # -- results ----------------------------------------------------------------------------
 
