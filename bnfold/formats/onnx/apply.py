@@ -230,7 +230,10 @@ class _Editor:
         self._check(use, content, None, name)
 
     def _check(self, use: Use, content: Edited, old: ir.Value | None, name: str) -> None:
-        reason = content.why_not()
+        try:
+            reason = content.why_not()
+        except ValueError:  # of a size that the op cannot have
+            reason = Reason.AXIS_MISMATCH
         if reason is not None:
             self.blocked[use] = reason
             return

@@ -84,7 +84,11 @@ def lower(scope: Scope, labels: Mapping[str, str]) -> Lowered:
 def _transfer(view: NodeView) -> Transfer:
     if any(attribute.ref_attr_name for attribute in view.node.attributes.values()):
         return Opaque(Reason.OPAQUE_OP, "its attributes are given by the caller")
-    return transfer_of(view)
+    try:
+        return transfer_of(view)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A node that contradicts itself, which onnx.checker may not see, stays; the rest need not.
+        return Opaque(Reason.OPAQUE_OP, f"it contradicts itself: {error}")
 
 
 def _note_shape(shapes: dict[str, Shape], value: ir.Value | None) -> None:
