@@ -35,12 +35,15 @@ class Source:
             (a negation, a constant minus the value) can be removed or rewritten only.
         data: index of the operand it acts on.
         axis: channel axis of a NORM.
+        sized: whether it is known how many channels the value has, so that a Mul or an Add by as
+            many constants is known not to widen it.
     """
 
     affine: Affine
     form: Form
     data: int = 0
     axis: int = 1
+    sized: bool = True
 
 
 class Sign(enum.Enum):

@@ -18,10 +18,11 @@ from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_pick,
     ops_space,
 )
+from bnfold.formats.onnx.attributes import bodies
 from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
-from bnfold.formats.onnx.scope import Scope, bodies
+from bnfold.formats.onnx.scope import Scope
 
 
 @dataclass(frozen=True)

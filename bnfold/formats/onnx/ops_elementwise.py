@@ -64,7 +64,8 @@ def batch_normalization(view: NodeView) -> Transfer:
     affine = Affine.of(
         scale.reshape(*scale.shape, *trailing), shift.reshape(*shift.shape, *trailing), rank
     )
-    return Source(affine, Form.NORM if spatial else Form.FIXED)
+    sized = isinstance((view.shape(0) or ())[1], int)
+    return Source(affine, Form.NORM if spatial else Form.FIXED, sized=sized)
 
 
 def _unfit(view: NodeView, parameters: list[Array | None]) -> str:
