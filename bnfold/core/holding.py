@@ -9,15 +9,17 @@ from bnfold.core.transfer import Form, Source
 def form_for(source: Source, affine: Affine) -> Form | None:
     """The cheapest form in which the op of ``source`` can stand for ``affine``.
 
-    None if it would take two ops. Any source can be rewritten as a Mul or an Add; only what was
-    a normalization can hold both, and only along its own axis.
+    None if it would take two ops. Any source can be rewritten as a Mul or an Add, unless nobody
+    could tell any more that its constant fits; only what was a normalization can hold both, and
+    only along its own axis.
     """
     if affine.is_identity:
         return Form.NONE
-    if affine.is_scale:
-        return Form.MUL
-    if affine.is_shift:
-        return Form.ADD
+    if source.sized or affine.is_uniform:
+        if affine.is_scale:
+            return Form.MUL
+        if affine.is_shift:
+            return Form.ADD
     if source.form is Form.NORM and _lies_along(affine, source.axis):
         return Form.NORM
     return None

@@ -36,6 +36,8 @@ class Source:
         data: index of the operand it acts on.
         axis: channel axis of a NORM.
         keeps: a NORM that is better written as one whatever it holds.
+        sized: whether it is known how many channels the value has, so that a Mul or an Add by as
+            many constants is known not to widen it.
     """
 
     affine: Affine
@@ -43,6 +45,7 @@ class Source:
     data: int = 0
     axis: int = 1
     keeps: bool = False
+    sized: bool = True
 
 
 class Sign(enum.Enum):

@@ -135,6 +135,7 @@ def _symbol(role: Role, axis: int) -> str:
 
 def _proposals(roles: tuple[Role, ...]) -> Iterator[_Plan]:
     batch, others = set(), {}
+    told: dict[str, int] = {}
     fixed = None
     for role in roles:
         for axis, dim in enumerate(role.shape or ()):
@@ -145,6 +146,7 @@ def _proposals(roles: tuple[Role, ...]) -> Iterator[_Plan]:
                 batch.add(_symbol(role, axis))
             else:
                 others[_symbol(role, axis)] = _candidates(role, axis)
+                told.update({_symbol(role, axis): size for size in _told(role, axis)})
     others = {name: sizes for name, sizes in others.items() if name not in batch}
     if batch or not roles:
         fixed = None if batch else 1
@@ -155,9 +157,17 @@ def _proposals(roles: tuple[Role, ...]) -> Iterator[_Plan]:
     longest = max(len(sizes) for sizes in others.values())
     for turn in range(longest):
         sizes = {name: sizes[turn % len(sizes)] for name, sizes in others.items()}
-        yield replace(base, sizes=sizes)
+        yield replace(base, sizes=sizes | told)
     for size in (1, 3, 4):  # channels, and models that want all sizes alike
-        yield replace(base, sizes=dict.fromkeys(others, size))
+        yield replace(base, sizes=dict.fromkeys(others, size) | told)
+
+
+def _told(role: Role, axis: int) -> tuple[int, ...]:
+    """The size that a normalization by channel gives away, if one reads the input."""
+    rank = len(role.shape or ())
+    shapes = [np.shape(array) for array in (role.mean, role.std)]
+    sizes = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(size[axis] for size in sizes if size[axis] > 1)
 
 
 def _candidates(role: Role, axis: int) -> tuple[int, ...]:

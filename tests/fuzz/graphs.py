@@ -7,6 +7,8 @@ with gammas of both signs and zeros, and sizes coincide on purpose.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -22,17 +24,17 @@ BFLOAT16_SINCE = 22
 NEWEST = onnx.defs.onnx_opset_version()
 
 STEPS: tuple[tuple[int, Step], ...] = (
-    (7, steps.norm),
-    (8, steps.affine),
-    (4, steps.gemm),
-    (4, steps.matmul),
-    (5, steps.conv),
+    (2, steps.norm),
+    (3, steps.affine),
+    (2, steps.gemm),
+    (2, steps.matmul),
+    (3, steps.conv),
     (2, steps.deconv),
     (1, steps.einsum),
     (3, steps.activation),
     (1, steps.same),
-    (2, steps.pool),
-    (1, steps.reduce),
+    (3, steps.pool),
+    (2, steps.reduce),
     (4, steps.reshape),
     (2, steps.cut),
     (2, steps.grow),
@@ -42,17 +44,27 @@ STEPS: tuple[tuple[int, Step], ...] = (
     (2, rarer_steps.quantized),
     (1, rarer_steps.cast),
     (1, rarer_steps.clip),
-    (1, rarer_steps.window),
+    (2, rarer_steps.window),
     (1, rarer_steps.spread),
     (1, rarer_steps.statistics),
-    (1, rarer_steps.choose),
+    (2, rarer_steps.choose),
     (1, rarer_steps.view),
     (1, rarer_steps.plus_constants),
     (1, rarer_steps.slices_of_one),
     (1, rarer_steps.transposed_gemm),
 )
 WEIGHTED = tuple(step for weight, step in STEPS for _ in range(weight))
+PRODUCTS = (steps.gemm, steps.matmul, steps.conv, steps.conv, steps.deconv, rarer_steps.quantized)
 INPUTS = ((4, 4, 4, 4), (4, 3), (4, 4), (4, 4, 5, 5), (4, 3, 4), (4, 4, 4), (4, 6, 6, 6))
+
+
+def _sequence(b: Builder, count: int) -> Iterator[Step]:
+    """Steps such that affines meet every op with a product on at least one side of them."""
+    for number in range(count):
+        ends = number in (0, count - 1)
+        yield b.pick(PRODUCTS if ends and b.chance(50) else WEIGHTED)
+        if b.chance(45):
+            yield b.pick((steps.norm, steps.affine, steps.affine))
 
 
 def random_model(chooser: Chooser, opset: int | None = None) -> onnx.ModelProto:
@@ -75,9 +87,8 @@ def random_model(chooser: Chooser, opset: int | None = None) -> onnx.ModelProto:
     b = Builder(chooser, rng, batch, version, kind)
     current = Value("x", shape, kind)
     b.values.append(current)
-    for _ in range(chooser.integer(2, 12)):
-        step = b.pick(WEIGHTED)
-        start = current if b.chance(85) else b.pick(b.values)
+    for step in _sequence(b, chooser.integer(2, 9)):
+        start = current if b.chance(90) else b.pick(b.values)
         b.dtype = start.dtype
         new = step(b, start)
         if new is not None and np.prod(new.shape) <= 2000:

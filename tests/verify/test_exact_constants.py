@@ -10,7 +10,7 @@ import bnfold
 from bnfold.verify.dataflow import rounding_of
 from bnfold.verify.evaluate import Float64Model
 from bnfold.verify.running_error import NoBoundError, error_bounds
-from tests.formats.onnx.support.build import model
+from tests.formats.onnx.support.build import Norm, model
 
 _NORMALIZED = (
     "m = ReduceMean<axes=[-1]>(x)  d = Sub(x, m)  p = Pow(d, two)  v = ReduceMean<axes=[-1]>(p)"
@@ -57,3 +57,22 @@ def test_a_value_that_no_input_reaches_has_no_bound() -> None:
     proto = model("z = Mul(c, c)  y = Add(x, z)", "T[3] x", "y, z", c=(3,))
     with pytest.raises(NoBoundError, match="'z' is the same for every input"):
         error_bounds(Float64Model(ir.from_proto(proto)), {"x": np.ones(3)}, 2.0**-24)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "V = Div(W, s)  h = MatMul(x, V)  y = BN(h, a)",
+        "q = Mul(W, W)  n = ReduceSum(q, i)  r = Sqrt(n)  u = Div(W, r)  V = Mul(u, g)"
+        "  h = Gemm(x, V, b)  y = BN(h, a)",
+    ],
+    ids=["divided", "normalized"],
+)
+@pytest.mark.parametrize("dtype", ["float", "float16"])
+def test_weights_that_the_graph_computes_are_rounded_once(nodes: str, dtype: str) -> None:
+    weights = {"s": 2.7, "g": (3,), "b": (3,), "i": [0]}
+    used = {k: v for k, v in weights.items() if f", {k})" in nodes}
+    proto = model(nodes, "T[N,4] x", dtype=dtype, W=(4, 3), a=Norm(3), **used)  # type: ignore[arg-type]
+    result = bnfold.fold(proto)
+    assert not result.kept
+    assert result.verification is not None and result.verification.passed

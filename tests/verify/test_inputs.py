@@ -44,6 +44,17 @@ def test_a_fixed_batch_is_kept() -> None:
     assert [feed["x"].shape for feed in feeds] == [(4, 3)] * 3
 
 
+def test_a_normalization_tells_how_many_channels_there_are() -> None:
+    made = model(
+        "float[N, C, H, W] x",
+        "y = BatchNormalization (x, s, s, s, s)",
+        "<float[5] s = {1, 2, 3, 4, 5}>",
+        "float[N, C, H, W] y",
+    )
+    feeds = generate_inputs(made, samples=12, accepts=lambda feed: feed["x"].shape[1] == 5)
+    assert {feed["x"].shape[1] for feed in feeds} == {5}
+
+
 def test_inputs_that_share_a_symbol_share_its_size() -> None:
     made = model("float[N, T, 4] x, float[N, T] m, float[B, 2] z")
     feeds = generate_inputs(made, samples=12, accepts=lambda feed: True)

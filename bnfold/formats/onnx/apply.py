@@ -189,7 +189,9 @@ class _Editor:
         if array is None:  # it is in the file, but its content cannot be read
             self.blocked[use] = Reason.UNREADABLE_CONSTANT
             return
-        self._check(use, Edited(array, affine, _onnx_type(array)), old, name)
+        base = self.scope.constants.unrounded(name)
+        dtype = _onnx_type(array)
+        self._check(use, Edited(array if base is None else base, affine, dtype), old, name)
 
     def _stand(self, number: int, standing: Standing) -> None:
         dtype, affine = self._dtype(number), standing.affine

@@ -29,3 +29,14 @@ def floats_attribute(node: ir.Node, name: str) -> tuple[float, ...] | None:
     """A list of floats, each rounded to float32; None where it is absent."""
     given = attribute_of(node, name, ir.AttributeType.FLOATS)
     return None if given is None else tuple(float(np.float32(one)) for one in given.as_floats())
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """The graphs among a node's attributes."""
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH and not attribute.ref_attr_name:
+            found.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.ref_attr_name:
+            found.extend(attribute.as_graphs())
+    return found

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 
 from bnfold.core.moves import Dim, Shape
+from bnfold.formats.onnx.attributes import bodies
 
 # Lists longer than this are no shapes.
 _MAX_DIMS = 32
@@ -27,21 +28,25 @@ _MOST_AXES = 32
 
 
 def complete_shapes(graph: ir.Graph | ir.Function) -> None:
-    """Fill in what can still be known, in topological order; what is known already stays."""
-    contents = _Contents()
-    changed: set[int] = set()
-    infer: _NodeInference | None = None
+    """Fill in what can still be known, in topological order; what is known already stays.
+
+    Bodies too: there onnx does not see the constants of the graph around them.
+    """
+    _complete(graph, _Contents(), _NodeInference(graph.opset_imports), set())
+
+
+def _complete(
+    graph: ir.Graph | ir.Function, contents: _Contents, infer: _NodeInference, changed: set[int]
+) -> None:
     for node in graph:
+        for body in bodies(node):
+            _complete(body, contents, infer, changed)
         if not any(_is_open(out) for out in node.outputs) and not any(
             id(value) in changed for value in node.inputs
         ):
             continue
         own = _OWN.get((_domain(node), node.op_type))
-        if own is not None:
-            found = own(node, contents)
-        else:
-            infer = infer or _NodeInference(graph)
-            found = infer(node)
+        found = infer(node) if own is None else own(node, contents)
         for out, (dtype, shape) in zip(node.outputs, found, strict=False):
             if _improve(out, dtype, shape):
                 changed.add(id(out))
@@ -314,34 +319,28 @@ _OWN: dict[tuple[str, str], _Own] = {
 class _NodeInference:
     """onnx's inference of one node from what is known of its operands."""
 
-    def __init__(self, graph: ir.Graph | ir.Function) -> None:
-        import onnx
-
-        self._versions = dict(graph.opset_imports)
-        self._imports = [onnx.helper.make_opsetid(k, v) for k, v in self._versions.items()]
+    def __init__(self, versions: Mapping[str, int]) -> None:
+        self._versions = dict(versions)
 
     def __call__(self, node: ir.Node) -> Found:
         import onnx
 
         refs = any(a.is_ref() for a in node.attributes.values())
-        graphs = any(a.type in _GRAPHS for a in node.attributes.values())
         version = self._versions.get(node.domain, self._versions.get("", 1))
-        if refs or graphs or not onnx.defs.has(node.op_type, node.domain):
+        if refs or bodies(node) or not onnx.defs.has(node.op_type, node.domain):
             return ()
         given = {v.name: v for v in node.inputs if v is not None and v.name}
         types = {name: ir.to_proto(v).type for name, v in given.items() if v.type is not None}
         data = {k: ir.to_proto(t) for k, v in given.items() if (t := _small(v)) is not None}
+        imports = [onnx.helper.make_opsetid(k, v) for k, v in self._versions.items()]
         try:
             schema = onnx.defs.get_schema(node.op_type, version, node.domain)
             found = onnx.shape_inference.infer_node_outputs(
-                schema, ir.to_proto(node), types, data, opset_imports=self._imports
+                schema, ir.to_proto(node), types, data, opset_imports=imports
             )
         except Exception:  # it raises whatever it likes on what it cannot infer
             return ()
         return [_read(found.get(out.name or "")) for out in node.outputs]
-
-
-_GRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 
 
 def _small(value: ir.Value) -> ir.TensorProtocol | None:

@@ -122,6 +122,16 @@ class OnnxConstants:
         array = self._wide(name)
         return array if array is not None and array.dtype.kind == "f" else None
 
+    def unrounded(self, name: str) -> Array | None:
+        """A floating constant that is computed, in float64; None where it is stored as it is.
+
+        What a fold makes of it is rounded once, from this.
+        """
+        if name not in self._values:
+            return None if self._outer is None else self._outer.unrounded(name)
+        node = self._values[name].producer()
+        return None if node is None or node.op_type == "Constant" else self.value(name)
+
     def _wide(self, name: str) -> NDArray[Any] | None:
         """The value with float64 in place of any other floating type."""
         if name not in self._values:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from bnfold.formats.onnx.attributes import bodies
 from bnfold.formats.onnx.computed_shapes import shape_of
-from bnfold.formats.onnx.scope import bodies
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from bnfold.formats.onnx import (  # noqa: F401 - fill the table
     ops_pick,
     ops_space,
 )
+from bnfold.formats.onnx.attributes import bodies
 from bnfold.formats.onnx.computed_shapes import shape_of
 from bnfold.formats.onnx.constants import read_by
 from bnfold.formats.onnx.rules import NodeView, transfer_of
-from bnfold.formats.onnx.scope import Scope, bodies
+from bnfold.formats.onnx.scope import Scope
 
 #: Axes of a batch of images.
 _IMAGE_RANK = 4
@@ -112,7 +113,11 @@ def _keeping_blocks(ops: list[Op]) -> list[Op]:
 def _transfer(view: NodeView) -> Transfer:
     if any(attribute.ref_attr_name for attribute in view.node.attributes.values()):
         return Opaque(Reason.OPAQUE_OP, "its attributes are given by the caller")
-    return transfer_of(view)
+    try:
+        return transfer_of(view)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A node that contradicts itself, which onnx.checker may not see, stays; the rest need not.
+        return Opaque(Reason.OPAQUE_OP, f"it contradicts itself: {error}")
 
 
 def _note_shape(shapes: dict[str, Shape], value: ir.Value | None) -> None:

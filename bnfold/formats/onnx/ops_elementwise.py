@@ -44,8 +44,9 @@ def batch_normalization(view: NodeView) -> Transfer:
     rank = view.rank(0)
     if rank is None or rank < 2:
         return Opaque(Reason.UNKNOWN_SHAPE, "the rank of its input is not known", candidate=True)
-    if not gamma.shape == beta.shape == mean.shape == variance.shape:
-        return Opaque(Reason.AXIS_MISMATCH, "its parameters differ in size", candidate=True)
+    unfit = _unfit(view, parameters)
+    if unfit:
+        return Opaque(Reason.AXIS_MISMATCH, unfit, candidate=True)
     spread = variance + view.attr_float("epsilon", EPSILON)
     bad = np.flatnonzero(~(spread.reshape(-1) > 0))
     if bad.size:
@@ -63,7 +64,20 @@ def batch_normalization(view: NodeView) -> Transfer:
     affine = Affine.of(
         scale.reshape(*scale.shape, *trailing), shift.reshape(*shift.shape, *trailing), rank
     )
-    return Source(affine, Form.NORM if spatial else Form.FIXED)
+    sized = isinstance((view.shape(0) or ())[1], int)
+    return Source(affine, Form.NORM if spatial else Form.FIXED, sized=sized)
+
+
+def _unfit(view: NodeView, parameters: list[Array | None]) -> str:
+    """What is wrong with the number of parameters, if something is: no runtime would run it."""
+    shapes = {array.shape for array in parameters if array is not None}
+    if len(shapes) > 1:
+        return "its parameters differ in size"
+    (shape,), channels = shapes, (view.shape(0) or ())[1]
+    spatial = view.opset >= 9 or bool(view.attr_int("spatial", 1))
+    if spatial and isinstance(channels, int) and shape not in ((channels,), (1,)):
+        return f"parameters of shape {list(shape)} for {channels} channels"
+    return ""
 
 
 def _trains(view: NodeView) -> bool:

@@ -16,9 +16,12 @@ _UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "too little of the shape is known")
 def features(view: NodeView) -> Transfer:
     """Entries of the last axis."""
     shape, index = view.shape(0), view.integers(1)
-    if shape is None or len(shape) < 2 or index is None or not isinstance(shape[-1], int):
+    size = None if shape is None or len(shape) < 2 else shape[-1]
+    if shape is None or index is None or not isinstance(size, int) or not index:
         return _UNKNOWN
-    return Commute(Take(len(shape) - 1, shape[-1], np.asarray(index, dtype=np.int64)))
+    if max(index) >= size:
+        return Opaque(detail=f"feature {max(index)} of {size}")
+    return Commute(Take(len(shape) - 1, size, np.asarray(index, dtype=np.int64)))
 
 
 @rule("Compress", "GatherElements", "ReverseSequence")

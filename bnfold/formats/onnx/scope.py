@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from bnfold.formats.onnx.attributes import bodies
 from bnfold.formats.onnx.constants import OnnxConstants
 
 
@@ -48,14 +49,3 @@ def _nested(
     for node in graph:
         for body in bodies(node):
             yield from _nested(body, version, opset, fold_overridable, constants)
-
-
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """The graphs among a node's attributes."""
-    found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.ref_attr_name:
-            found.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.ref_attr_name:
-            found.extend(attribute.as_graphs())
-    return found

@@ -232,7 +232,7 @@ def _compared(step: Step, partner: Step) -> Iterator[tuple[str, Known | None, Kn
 def _spread(array: Array) -> float:
     """Largest difference of two elements along the last axis, of those that are finite."""
     known = np.where(np.isfinite(array), array, np.nan)
-    if known.shape[-1] < 2 or np.isnan(known).all():
+    if not known.ndim or known.shape[-1] < 2 or np.isnan(known).all():
         return 0.0
     high = np.max(known, axis=-1, where=~np.isnan(known), initial=-np.inf)
     low = np.min(known, axis=-1, where=~np.isnan(known), initial=np.inf)

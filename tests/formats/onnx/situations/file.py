@@ -556,6 +556,40 @@ ROWS: list[Case] = [
         a=Norm(3),
     ),
     case(
+        "symbolic channels: how many there are, only the BatchNormalization tells",
+        "h = BN(x, a)  y = Conv<pads=[1,1,1,1]>(h, W)",
+        "T[N,C,4,4] x",
+        "BatchNormalization Conv",
+        "forward BNF203",
+        outputs="T[N,4,4,4] y",
+        W=(4, 3, 3, 3),
+        a=Norm(3),
+    ),
+    case(
+        "symbolic channels: a constant of as many might widen the value",
+        "h = Mul(x, s)  y = Conv(h, W)",
+        "T[N,C,4,4] x",
+        "Mul Conv",
+        "here BNF108",
+        outputs="T[N,4,2,2] y",
+        W=(4, 3, 3, 3),
+        s=(3, 1, 1),
+    ),
+    case(
+        "a body whose shapes rest on constants of the graph around it",
+        "y = If(c) <then_branch = a () => (T[2,4] u) { r = Reshape(x, n)  g = BN(r, e)"
+        "  p = GlobalAveragePool(g)  f = Flatten(p)  u = Gemm(f, W, b) },"
+        " else_branch = d () => (T[2,4] v) { q = Reshape(x, n)  p2 = GlobalAveragePool(q)"
+        "  f2 = Flatten(p2)  v = Gemm(f2, W, b) }>",
+        "T[2,48] x, bool c",
+        "If Reshape GlobalAveragePool Flatten Gemm Reshape GlobalAveragePool Flatten Gemm",
+        outputs="T[2,4] y",
+        n=[0, 3, 4, 4],
+        W=(3, 4),
+        b=(4,),
+        e=Norm(3),
+    ),
+    case(
         "an empty batch",
         _CONV_BN,
         "T[0,3,4,4] x",

@@ -30,7 +30,7 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = {
 }
 _NORM = re.compile(r"\bBN\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 # Sizes that a run gives to symbolic dimensions; batch, channels and width coincide on purpose.
-_SYMBOLS = {"N": 3, "B": 2, "L": 5, "H": 5, "W": 4}
+_SYMBOLS = {"N": 3, "B": 2, "C": 3, "L": 5, "H": 5, "W": 4}
 
 
 @dataclass(frozen=True)
