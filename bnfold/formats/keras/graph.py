@@ -240,9 +240,9 @@ def float_dtype(name: str) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        kind = getattr(ml_dtypes, name, None)
+        kind = getattr(ml_dtypes, str(name), None)
         if not isinstance(kind, type):
-            raise InputError(f"{clip(name)!r} is no data type.") from None
+            raise InputError(f"{clip(str(name), 80)!r} is no data type.") from None
         found: np.dtype[Any] = np.dtype(kind)
         return found
 
@@ -254,4 +254,5 @@ def epsilon_of(config: Frozen, compute: str) -> float:
     float64.
     """
     stated = float(config.get("epsilon", 1e-3))
-    return stated if compute == "float64" else float(np.float32(stated))
+    with np.errstate(over="ignore"):
+        return stated if compute == "float64" else float(np.float32(stated))

@@ -59,6 +59,7 @@ _DIFFER: dict[str, tuple[int, int]] = dict.fromkeys(_MERGED, (1, 0)) | {
 
 
 _ALL = {**layer_rows.COMMON, **more_rows.ATTENTION, **more_rows.IMAGES}
+_ALL |= more_rows.ODD_CONVOLUTIONS
 _ROWS = [row for row in _ALL if row not in _NO_NUMBERS]
 
 
@@ -73,8 +74,30 @@ def test_between_norms_of_keras2(keras2: Any, row: str) -> None:
     _check(keras2, row)
 
 
+_ACTIVATIONS = [(3, name) for name in layer_rows.ACTIVATIONS_3]
+_ACTIVATIONS += [(2, name) for name in layer_rows.ACTIVATIONS_2]
+
+
+@pytest.mark.parametrize(("generation", "name"), _ACTIVATIONS)
+def test_activation_between_norms(
+    request: pytest.FixtureRequest, generation: int, name: str
+) -> None:
+    """As a layer, and as part of a Dense."""
+    keras = request.getfixturevalue(f"keras{generation}")
+    for make in (
+        lambda L: [L.Dense(6), L.BatchNormalization(), L.Activation(name)],
+        lambda L: [L.Dense(6, activation=name)],
+    ):
+        _check_row(keras, layer_rows.chain((4, 6), make), None)
+
+
 def _check(keras: Any, row: str) -> None:
-    model = randomize(_between(_ALL[row], keras))
+    _check_row(keras, _ALL[row], _DIFFER.get(row, (0, 0)))
+
+
+def _check_row(keras: Any, row: layer_rows.Row, differ: tuple[int, int] | None) -> None:
+    """``differ``: how many norms each of the two folds, (0, 0) for as many, None for any."""
+    model = randomize(_between(row, keras))
     arrays = layer_rows.inputs_for(model, np.random.default_rng(11))
     graph = read(model)
     folded = fold_graph(graph)
@@ -85,7 +108,6 @@ def _check(keras: Any, row: str) -> None:
     ours = {item.source for item in folded.folds if "_" in item.source}
     theirs = {item.source for item in as_onnx.folds}
     norms = {f"{place}_{i}" for place in ("before", "behind") for i in range(3)}
+    counts = len(ours & norms), len(theirs & norms)
     # Of two norms that become one either may go.
-    assert (len(ours & norms), len(theirs & norms)) == _DIFFER.get(row, (0, 0)) or (
-        row not in _DIFFER and len(ours & norms) == len(theirs & norms)
-    )
+    assert differ is None or counts == differ or (differ == (0, 0) and counts[0] == counts[1])
