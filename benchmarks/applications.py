@@ -1,187 +1,77 @@
-"""Every family of keras.applications: bnfold's folded model beside what tf2onnx and onnxslim make.
+"""The families of `keras.applications` at the smallest size that each builds, without weights.
 
-    python -m benchmarks.applications [FAMILY ...] [--seconds 6] [--onnxslim COMMAND]
-
-Each family at the smallest size that it builds, without weights, its normalizations with gammas of
-both signs and the statistics of what comes in. Both models are compared with Keras before they are
-timed: pairs of fresh processes, batch 1, one thread. Writes results/applications.json and .md.
+Their normalizations get gammas of both signs and the statistics of what they are given, so that
+signals neither die nor explode on the way to the last layer.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bnfold.bench.environment import describe_machine
-
-RESULTS = Path(__file__).with_name("results")
-_NORMS = ("BatchNormalization", "Normalization", "Rescaling")
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family's figures.
-
-    Attributes:
-        name, size: its function, and height and width of its input.
-        nodes: of the direct conversion, of it folded, of tf2onnx, of that after onnxslim (0 where
-            it is not installed).
-        seconds: of the direct conversion and folding, and of tf2onnx.
-        folded, kept: normalization layers that go and that leave something behind.
-        codes: why they stay.
-        error, other_error: largest difference from Keras, relative to the largest output.
-        latency: what the measurement says of bnfold's model against the other.
-    """
-
-    name: str
-    size: int
-    nodes: tuple[int, int, int, int]
-    seconds: tuple[float, float]
-    folded: int
-    kept: int
-    codes: tuple[str, ...]
-    error: float
-    other_error: float
-    latency: str
+# Name of the function to the smallest input size (height = width).
+SIZES = {
+    "ConvNeXtTiny": 32,
+    "DenseNet121": 32,
+    "EfficientNetB0": 32,
+    "EfficientNetV2B0": 32,
+    "InceptionResNetV2": 75,
+    "InceptionV3": 75,
+    "MobileNet": 32,
+    "MobileNetV2": 32,
+    "MobileNetV3Small": 32,
+    "NASNetMobile": 32,
+    "ResNet50": 32,
+    "ResNet50V2": 32,
+    "VGG16": 32,
+    "Xception": 71,
+}
 
 
-def measure(name: str, seconds: float, slim: str | None) -> Family:
-    """Build one family, convert it both ways, compare and time."""
-    import keras
-    import onnx_ir as ir
-
-    import bnfold
-    from bnfold.convert.direct import convert
-    from bnfold.convert.tf2onnx_road import convert_keras
-    from bnfold.formats.onnx.fold import fold_model
-    from tests.convert.direct.applications import SIZES, build, image
-
-    keras.backend.clear_session()
-    model = build(keras, name)
-    start = time.perf_counter()
-    converted = convert(model)
-    before = len(list(converted.model.graph))
-    folded = fold_model(converted.model, labels=converted.labels)
-    ours = time.perf_counter() - start
-    start = time.perf_counter()
-    other = convert_keras(model).model
-    theirs = time.perf_counter() - start
-    count = len(list(other.graph))
-    images = image(name)
-    want = np.asarray(model(images, training=False))
-    with tempfile.TemporaryDirectory(prefix="bnfold-applications-") as folder:
-        mine, plain, slimmed = (Path(folder) / f"{one}.onnx" for one in ("mine", "plain", "slim"))
-        ir.save(folded.model, mine)
-        ir.save(other, plain)
-        if slim:
-            subprocess.run([slim, str(plain), str(slimmed)], check=True, capture_output=True)
-        rival = slimmed if slim else plain
-        rival_nodes = len(list(ir.load(rival).graph)) if slim else 0
-        errors = [_error(path, images, want) for path in (mine, rival)]
-        said = ""
-        if seconds:
-            timed = bnfold.benchmark(
-                rival, mine, budget_seconds=seconds, batches=(1,), modes=("ENABLE_ALL",), threads=1
-            )
-            said = timed.comparisons[0].sentence
-    gone = {one.source for one in folded.folds if _is_norm(model, one.source)}
-    left = [one for one in folded.kept if _is_norm(model, one.source)]
-    codes = sorted({refusal.reason.code for one in left for refusal in one.refusals})
-    return Family(
-        name,
-        SIZES[name],
-        (before, len(list(folded.model.graph)), count, rival_nodes),
-        (ours, theirs),
-        len(gone),
-        len({one.source for one in left}),
-        tuple(codes),
-        errors[0],
-        errors[1],
-        said,
-    )
+def build(keras: Any, name: str, seed: int = 0) -> Any:
+    """One of them, with 10 classes and no activation at the end."""
+    size = SIZES[name]
+    make = getattr(keras.applications, name)
+    options: dict[str, Any] = {"weights": None, "input_shape": (size, size, 3)}
+    if name == "VGG16":
+        # Its own head has more weights than all others together.
+        model = make(**options, include_top=False, pooling="avg")
+    else:
+        model = make(**options, classes=10, classifier_activation=None)
+    _settle(model, np.random.default_rng(seed), image(name, batch=16))
+    return model
 
 
-def _is_norm(model: Any, path: str) -> bool:
-    for name in path.split("/"):
-        found = [layer for layer in getattr(model, "layers", ()) if layer.name == name]
-        if not found:
-            return False
-        model = found[0]
-    return type(model).__name__ in _NORMS
+def image(name: str, seed: int = 1, batch: int = 2) -> np.ndarray:
+    """Images with values from 0 to 255; the first ones are the same whatever the batch."""
+    size = SIZES[name]
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 255, (batch, size, size, 3)).astype(np.float32)
 
 
-def _error(path: Path, images: np.ndarray, want: np.ndarray) -> float:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {session.get_inputs()[0].name: images})
-    return float(np.abs(got - want).max() / np.abs(want).max())
-
-
-def page(families: list[Family], machine: dict[str, str], command: str) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "# keras.applications",
-        "",
-        f"`{command}`",
-        "",
-        "Direct conversion and folding against tf2onnx and onnxslim of the same net. *Nodes*:",
-        "direct, folded; tf2onnx, then onnxslim. *Seconds*: to convert and fold; by tf2onnx alone.",
-        "*Error*: of bnfold's model and of the other against Keras, by the largest output.",
-        "*Latency*: of bnfold's model against the other, batch 1, one thread.",
-        "",
-        "| family | size | nodes | tf2onnx, slim | seconds | tf2onnx | norms folded | left | codes "
-        "| error | other's | latency |",
-        "|---" * 12 + "|",
-    ]
-    for one in families:
-        rival = f"{one.nodes[2]}, {one.nodes[3] or 'not installed'}"
-        lines.append(
-            f"| {one.name} | {one.size} | {one.nodes[0]}, {one.nodes[1]} | {rival} "
-            f"| {one.seconds[0]:.1f} | {one.seconds[1]:.1f} | {one.folded} | {one.kept} "
-            f"| {' '.join(one.codes)} | {one.error:.0e} | {one.other_error:.0e} | {one.latency} |"
-        )
-    lines += ["", *(f"- {key}: {text}" for key, text in machine.items()), ""]
-    return "\n".join(lines)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the chosen families and write the page."""
-    from bnfold.formats.keras import runtime
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.applications")
-    parser.add_argument("families", nargs="*", metavar="FAMILY")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of timing per family; 0: none")
-    parser.add_argument("--onnxslim", default="onnxslim", help="its command")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    runtime.import_keras()
-    from tests.convert.direct.applications import SIZES
-
-    slim = shutil.which(options.onnxslim)
-    done = []
-    for name in options.families or SIZES:
-        done.append(measure(name, options.seconds, slim))
-        print(done[-1], file=sys.stderr, flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine()
-    command = "python -m benchmarks.applications"
-    given = {"machine": machine, "families": [asdict(one) for one in done]}
-    text = json.dumps(given, indent=2) + "\n"
-    (options.out / "applications.json").write_text(text, encoding="utf-8")
-    (options.out / "applications.md").write_text(page(done, machine, command), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _settle(model: Any, rng: np.random.Generator, images: np.ndarray) -> None:
+    norms = []
+    pending = list(model.layers)
+    while pending:
+        layer = pending.pop()
+        pending.extend(getattr(layer, "layers", ()))
+        if type(layer).__name__ == "BatchNormalization":
+            norms.append(layer)
+        for variable in layer.weights if not hasattr(layer, "layers") else ():
+            name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
+            shape = tuple(variable.shape)
+            if name == "gamma" and type(layer).__name__ == "BatchNormalization":
+                value = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+                value[rng.integers(shape[0])] = 0
+                variable.assign(value)
+            elif name in ("beta", "bias"):
+                variable.assign(rng.normal(0, 0.5, shape))
+    quiet = [(norm, "momentum") for norm in norms]
+    quiet += [(layer, "rate") for layer in model.layers if type(layer).__name__ == "Dropout"]
+    before = [getattr(layer, name) for layer, name in quiet]
+    for layer, name in quiet:
+        setattr(layer, name, 0.0)
+    model(images, training=True)
+    for (layer, name), value in zip(quiet, before, strict=True):
+        setattr(layer, name, value)

@@ -236,15 +236,18 @@ def _walk_layer(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
 def float_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype of a name, bfloat16 and the 8-bit floats included."""
     try:
-        return np.dtype(name)
-    except TypeError:
+        kind: np.dtype[Any] = np.dtype(name)
+    except (TypeError, ValueError):
         import ml_dtypes
 
-        kind = getattr(ml_dtypes, str(name), None)
-        if not isinstance(kind, type):
-            raise InputError(f"{clip(str(name), 80)!r} is no data type.") from None
-        found: np.dtype[Any] = np.dtype(kind)
-        return found
+        found = getattr(ml_dtypes, str(name), None)
+        if isinstance(found, type):
+            return np.dtype(found)
+        kind = np.dtype(object)
+    # NumPy also knows names of records and objects.
+    if kind.kind not in "biufc":
+        raise InputError(f"{clip(str(name), 80)!r} is no data type.")
+    return kind
 
 
 def epsilon_of(config: Frozen, compute: str) -> float:
