@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 from bnfold.core.diagnostics import Reason
-from scripts import refusal_codes, support_table
+from scripts import keras_kinds, refusal_codes, support_table
 from tests.formats.onnx.situations.table import TABLE
 
 # Met only within a walk that then tries something else, whose own reason is reported.
 INNER = (Reason.COST_WOULD_RISE,)
 
 
-@pytest.mark.parametrize("script", [support_table, refusal_codes], ids=["situations", "codes"])
+@pytest.mark.parametrize(
+    "script",
+    [support_table, refusal_codes, keras_kinds],
+    ids=["situations", "codes", "kinds"],
+)
 def test_the_page_is_fresh(script: object) -> None:
     path: Path = script.PAGE  # type: ignore[attr-defined]
     name = Path(script.__file__).name  # type: ignore[attr-defined]

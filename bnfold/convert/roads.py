@@ -95,6 +95,8 @@ def _falling_back(source: object, why: str, given: Mapping[str, Any]) -> Convert
         raise MissingExtraError(
             f"Without TensorFlow this cannot be done: {why}. {error}"
         ) from error
+    except InputError as error:
+        raise InputError(f"{why}. Nor can tf2onnx: {error}") from error
     note = f"converted by tf2onnx, not directly: {why}"
     return replace(converted, notes=(*converted.notes, note))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,15 +18,11 @@ from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.table import rule_of, why_unsupported
 from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.core.errors import InputError
-from bnfold.formats.keras.errors import UnsupportedLayerError
+from bnfold.formats.keras.errors import UnsupportedLayerError, making_sense
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
 from bnfold.formats.keras.masking import OWN_MASKS, carries_mask
 from bnfold.formats.keras.read_config import input_shape
-from bnfold.formats.text import clip
 
-logger = logging.getLogger(__name__)
-# What a rule raises on settings that no Keras writes: missing, of another type, out of range.
-_ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -135,7 +130,8 @@ def _inputs(graph: KerasGraph, emitter: Emitter) -> tuple[list[ir.Value], list[T
     tensors: list[Tensor] = []
     for ref, name in zip(graph.inputs, graph.input_names(), strict=True):
         layer = graph.layers[ref.layer]
-        shape = input_shape(layer)
+        with making_sense(layer.name, layer.class_name):
+            shape = input_shape(layer)
         if shape is None:
             raise InputError(f"Input {ref.layer!r} has no shape in the file.")
         if layer.config.get("sparse") or layer.config.get("ragged"):
@@ -196,7 +192,8 @@ def emit_graph(
         if (call.layer, call.number, 0) in made:
             continue
         layer = graph.layers[call.layer]
-        results = _emit_call(emitter, layer, call, lookup, path, generation)
+        with making_sense(f"{path}/{layer.name}" if path else layer.name, layer.class_name):
+            results = _emit_call(emitter, layer, call, lookup, path, generation)
         for index, tensor in enumerate(results):
             made[call.layer, call.number, index] = tensor
     return [lookup(ref) for ref in graph.outputs]
@@ -244,12 +241,7 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
     if rule is None:
         raise site.unsupported(why_unsupported(layer) or "has no rule")
     ready = _autocast(site)
-    try:
-        result = rule(ready)
-    except _ODD as error:
-        logger.debug("the rule of %s failed", layer.class_name, exc_info=True)
-        said = clip(f"{type(error).__name__}: {error}")
-        raise site.unsupported(f"has settings that its rule cannot read ({said})") from error
+    result = rule(ready)
     if isinstance(result, Tensor) and layer.class_name not in OWN_MASKS:
         first = next(leaves_of(ready.args), None)
         carried = first is not None and carries_mask(layer, site.generation)

@@ -42,12 +42,13 @@ def operands(site: Site, values: Sequence[Any], *, to_float: bool = False) -> li
         dtype = next(iter(dtypes))
     else:
         raise site.unsupported(f"combines {sorted(dtypes)}")
-    return [
-        cast(site, one, dtype)
-        if isinstance(one, Tensor)
-        else constant(np.asarray(one).astype(float_dtype(dtype)))
-        for one in values
-    ]
+    with np.errstate(over="ignore"):
+        return [
+            cast(site, one, dtype)
+            if isinstance(one, Tensor)
+            else constant(np.asarray(one).astype(float_dtype(dtype)))
+            for one in values
+        ]
 
 
 def _binary(op: str, *, result: str = "", to_float: bool = False) -> Rule:

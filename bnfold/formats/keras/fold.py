@@ -17,6 +17,7 @@ from bnfold.core.planner import plan
 from bnfold.core.state import Standing
 from bnfold.core.transfer import Form, Source
 from bnfold.formats.keras.edit import Edits, apply_edits
+from bnfold.formats.keras.errors import making_sense
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, Layer, LazyArray, float_dtype
 from bnfold.formats.keras.keys import layers_by_key
 from bnfold.formats.keras.lower import lower
@@ -72,7 +73,9 @@ def fold_graph(graph: KerasGraph) -> KerasFold:
         frozen |= problems.frozen
         blocked |= problems.blocked
     kept = tuple(_as_layers(item, lowered, layers, edits) for item in planned.kept)
-    return KerasFold(apply_edits(graph, edits), planned.folds, kept, edits)
+    with making_sense(graph.name, "model"):
+        edited = apply_edits(graph, edits)
+    return KerasFold(edited, planned.folds, kept, edits)
 
 
 def _as_layers(item: Kept, lowered: Lowered, layers: Mapping[str, Layer], edits: Edits) -> Kept:

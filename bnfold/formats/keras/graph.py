@@ -236,15 +236,18 @@ def _walk_layer(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
 def float_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype of a name, bfloat16 and the 8-bit floats included."""
     try:
-        return np.dtype(name)
-    except TypeError:
+        kind: np.dtype[Any] = np.dtype(name)
+    except (TypeError, ValueError):
         import ml_dtypes
 
-        kind = getattr(ml_dtypes, name, None)
-        if not isinstance(kind, type):
-            raise InputError(f"{clip(name)!r} is no data type.") from None
-        found: np.dtype[Any] = np.dtype(kind)
-        return found
+        found = getattr(ml_dtypes, str(name), None)
+        if isinstance(found, type):
+            return np.dtype(found)
+        kind = np.dtype(object)
+    # NumPy also knows names of records and objects.
+    if kind.kind not in "biufc":
+        raise InputError(f"{clip(str(name), 80)!r} is no data type.")
+    return kind
 
 
 def epsilon_of(config: Frozen, compute: str) -> float:
@@ -254,4 +257,5 @@ def epsilon_of(config: Frozen, compute: str) -> float:
     float64.
     """
     stated = float(config.get("epsilon", 1e-3))
-    return stated if compute == "float64" else float(np.float32(stated))
+    with np.errstate(over="ignore"):
+        return stated if compute == "float64" else float(np.float32(stated))

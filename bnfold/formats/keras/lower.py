@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bnfold.core.errors import InputError
 from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque
 from bnfold.formats.keras import lower_elementwise as elementwise
 from bnfold.formats.keras import lower_linear as linear
 from bnfold.formats.keras import lower_moves as moves
+from bnfold.formats.keras.errors import making_sense
 from bnfold.formats.keras.graph import KerasGraph, Layer, TensorRef, map_leaves
 from bnfold.formats.keras.keys import key_of
 from bnfold.formats.keras.lower_operators import operator
@@ -18,6 +20,7 @@ from bnfold.formats.keras.lower_view import Builder, Lowered, Value, View
 from bnfold.formats.keras.masking import may_be_masked
 from bnfold.formats.keras.read_config import input_shape
 from bnfold.formats.keras.roles import is_application_layer
+from bnfold.formats.text import clip
 
 Rule = Callable[[View], "Value | list[Value]"]
 
@@ -176,6 +179,14 @@ def _lower_graph(
     """Lower all calls of a (nested) graph on these values; ``prefix`` is that of the keys."""
     made: dict[TensorRef, Value] = dict(zip(graph.inputs, inputs, strict=True))
     counts = _counts(graph)
+
+    def lookup(ref: TensorRef) -> Value:
+        if ref not in made:
+            raise InputError(
+                f"The model reads output {ref.index} of layer {clip(ref.layer, 80)!r}."
+            )
+        return made[ref]
+
     for call in graph.calls:
         if TensorRef(call.layer, call.number) in made:
             continue
@@ -187,17 +198,18 @@ def _lower_graph(
             layer,
             key,
             here,
-            map_leaves(call.args, made.__getitem__),
-            map_leaves(dict(call.kwargs), made.__getitem__),
+            map_leaves(call.args, lookup),
+            map_leaves(dict(call.kwargs), lookup),
             generation,
         )
-        results = _lower_layer(view, counts.get((call.layer, call.number), 1))
+        with making_sense(layer.name, layer.class_name):
+            results = _lower_layer(view, counts.get((call.layer, call.number), 1))
         if may_be_masked(layer, generation, any(one.masked for one in view.inputs)):
             results = [dataclasses.replace(one, masked=True) for one in results]
         for index, one in enumerate(results):
             ref = TensorRef(call.layer, call.number, index)
             made[ref] = _with_stated_shape(builder, one, graph.shapes.get(ref))
-    return [made[ref] for ref in graph.outputs]
+    return [lookup(ref) for ref in graph.outputs]
 
 
 def _counts(graph: KerasGraph) -> dict[tuple[str, int], int]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from bnfold.core.diagnostics import Reason
+from bnfold.core.errors import InputError
 from bnfold.core.labels import Axes, Labels
 from bnfold.core.moves import Chain, Keep, Regroup, Segment, Shape
 from bnfold.core.transfer import Bias, Commute, Contraction, Opaque
@@ -20,7 +21,8 @@ from bnfold.formats.keras.geometry import (
     window_of,
 )
 from bnfold.formats.keras.lower_elementwise import activate
-from bnfold.formats.keras.lower_view import Slot, Value, View
+from bnfold.formats.keras.lower_view import Slot, Value, View, stored_array
+from bnfold.formats.text import clip
 
 _UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the shape of its input is not known")
 
@@ -61,6 +63,7 @@ def product(
     if kernel is None:
         return view.op(Opaque(Reason.UNREADABLE_CONSTANT, role), [x], shape, suffix=suffix)
     added = None if bias is None else view.operand(bias)
+    _refuse_other_shapes(view, labels, slot, bias)
     transfer = Contraction(
         labels,
         bias=None if bias is None else Bias(2, added is not None, axis=bias_axis),
@@ -75,6 +78,30 @@ def product(
         suffix=suffix,
         op_type=op_type,
     )
+
+
+def _refuse_other_shapes(view: View, labels: Labels, slot: Slot, bias: Slot | None) -> None:
+    """Arrays must be as large as the config says.
+
+    Raises:
+        InputError: naming the layer and the array.
+    """
+    pairs = [
+        (slot, [labels.sizes.get(names[0]) if len(names) == 1 else None for names in labels.w])
+    ]
+    if bias is not None and bias.part is None:
+        pairs.append((bias, list(bias.shape) or [None]))
+    for one, wanted in pairs:
+        array = stored_array(view.layer, one)
+        have = () if array is None else array.shape
+        fits = len(have) == len(wanted) and all(
+            want is None or want == size for want, size in zip(wanted, have, strict=True)
+        )
+        if array is not None and have and not fits:
+            raise InputError(
+                f"Layer {clip(view.path, 80)!r} ({view.layer.class_name}): its {one.role} has the "
+                f"shape {have}, which does not go with its config."
+            )
 
 
 def dense(view: View) -> Value:
@@ -192,6 +219,8 @@ def _convolved(
     op_type: str = "",
 ) -> Value:
     assert x.shape is not None
+    if window.padding not in ("valid", "same", "causal"):
+        return view.op(Opaque(detail=f"the padding {window.padding!r}"), [x], None)
     count = len(window.kernel)
     taps: Axes = tuple((f"k{i}",) for i in range(count))
     free: Axes = ((),) * count

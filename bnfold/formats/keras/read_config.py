@@ -147,8 +147,10 @@ def parse_policy(dtype: Any) -> Policy:
             source = parse_policy(config.get("source_name") or config.get("source"))
             return dataclasses.replace(source, quantized=str(name or config.get("mode")))
         return parse_policy(name)
-    if not isinstance(dtype, str) or dtype in ("", "_infer"):
+    if dtype is None or dtype in ("", "_infer"):
         return Policy()
+    if not isinstance(dtype, str):
+        raise InputError(f"{clip(str(dtype), 80)!r} is no data type.")
     if dtype in ("mixed_float16", "mixed_bfloat16"):
         return Policy(dtype.removeprefix("mixed_"), "float32")
     if "_from_" in dtype:

@@ -463,7 +463,7 @@ ACTIVATIONS_2 = (
     "swish",
     "tanh",
 )
-ACTIVATIONS_3 = (
+ACTIVATIONS_3: tuple[str, ...] = (
     "celu",
     "elu",
     "exponential",
@@ -489,6 +489,7 @@ ACTIVATIONS_3 = (
     "softsign",
     "sparse_plus",
     "sparse_sigmoid",
+    "sparsemax",
     "squareplus",
     "tanh",
     "tanh_shrink",

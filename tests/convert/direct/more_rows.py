@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tests.convert.direct.layer_rows import IMAGE, SERIES, VECTOR, Row, chain, of_two, on
+from tests.convert.direct.layer_rows import IMAGE, SERIES, VECTOR, VOLUME, Row, chain, of_two, on
 
 GRID = (3, 5, 6)
 
@@ -138,11 +139,77 @@ AUDIO_3: dict[str, Row] = {
     ),
 }
 
-COMMON: dict[str, Row] = {**ATTENTION, **IMAGES, **CATEGORIES}
+ODD_CONVOLUTIONS: dict[str, Row] = {
+    "conv1d_same_dilated": on(SERIES, lambda L: L.Conv1D(3, 4, dilation_rate=3, padding="same")),
+    "conv1d_causal_stride": on(SERIES, lambda L: L.Conv1D(3, 4, strides=2, padding="causal")),
+    "conv2d_one": on(IMAGE, lambda L: L.Conv2D(3, 1, strides=3, padding="same")),
+    "conv2d_larger_than_image": on(IMAGE, lambda L: L.Conv2D(3, (9, 11), padding="same")),
+    "conv2d_groups_stride": on(IMAGE, lambda L: L.Conv2D(6, 4, 3, "same", groups=2)),
+    "conv3d_dilated": on(VOLUME, lambda L: L.Conv3D(3, 2, dilation_rate=2, padding="same")),
+    "conv3d_groups": on(VOLUME, lambda L: L.Conv3D(4, (1, 2, 3), groups=2)),
+    "conv3d_odd": on(VOLUME, lambda L: L.Conv3D(3, (2, 3, 4), (2, 1, 3), padding="same")),
+    "depthwise1d_same": on(SERIES, lambda L: L.DepthwiseConv1D(4, strides=3, padding="same")),
+    "depthwise2d_same_dilated": on(
+        IMAGE, lambda L: L.DepthwiseConv2D((2, 3), dilation_rate=2, padding="same")
+    ),
+    "depthwise2d_no_bias": on(IMAGE, lambda L: L.DepthwiseConv2D(2, use_bias=False)),
+    "separable1d_same": on(SERIES, lambda L: L.SeparableConv1D(3, 4, 2, padding="same")),
+    "separable2d_multiplier": on(
+        IMAGE, lambda L: L.SeparableConv2D(3, (2, 3), depth_multiplier=3, use_bias=False)
+    ),
+    "transpose1d_odd": on(SERIES, lambda L: L.Conv1DTranspose(3, 5, strides=2, padding="same")),
+    "transpose1d_wide": on(SERIES, lambda L: L.Conv1DTranspose(3, 2, strides=4)),
+    "transpose2d_no_bias": on(IMAGE, lambda L: L.Conv2DTranspose(3, 4, 2, use_bias=False)),
+    "transpose3d_odd": on(VOLUME, lambda L: L.Conv3DTranspose(2, (2, 3, 4), (1, 2, 3))),
+    "max_pool1d_same": on(SERIES, lambda L: L.MaxPooling1D(4, 3, padding="same")),
+    "average_pool1d_stride": on(SERIES, lambda L: L.AveragePooling1D(4, 3)),
+    "average_pool3d_same": on(VOLUME, lambda L: L.AveragePooling3D(3, 2, padding="same")),
+    "max_pool3d_odd": on(VOLUME, lambda L: L.MaxPooling3D((1, 2, 3), 2, padding="same")),
+    "padding1d_number": on(SERIES, lambda L: L.ZeroPadding1D(2)),
+    "cropping1d_number": on(SERIES, lambda L: L.Cropping1D(2)),
+    "batch_norm_5": on(VOLUME, lambda L: L.BatchNormalization()),
+    "layer_norm_image": on(IMAGE, lambda L: L.LayerNormalization(axis=[1, 2, 3])),
+}
+
+COMMON: dict[str, Row] = {**ATTENTION, **IMAGES, **CATEGORIES, **ODD_CONVOLUTIONS}
+# Layers that take a data format: their shape with channels last, and the layers.
+FORMATS: dict[str, tuple[tuple[int, ...], Callable[[Any, str], list[Any]]]] = {
+    "conv1d": (SERIES, lambda L, f: [L.Conv1D(3, 3, data_format=f)]),
+    "conv1d_same": (SERIES, lambda L, f: [L.Conv1D(3, 4, 3, "same", data_format=f)]),
+    "conv2d_dilated": (
+        IMAGE,
+        lambda L, f: [L.Conv2D(3, 2, dilation_rate=(2, 3), padding="same", data_format=f)],
+    ),
+    "conv3d": (VOLUME, lambda L, f: [L.Conv3D(3, 2, data_format=f)]),
+    "conv3d_same": (VOLUME, lambda L, f: [L.Conv3D(3, 3, 2, "same", data_format=f)]),
+    "depthwise_same": (
+        IMAGE,
+        lambda L, f: [L.DepthwiseConv2D(3, 2, "same", depth_multiplier=2, data_format=f)],
+    ),
+    "separable1d": (SERIES, lambda L, f: [L.SeparableConv1D(3, 3, data_format=f)]),
+    "transpose1d": (SERIES, lambda L, f: [L.Conv1DTranspose(3, 3, 2, data_format=f)]),
+    "transpose2d_same": (
+        IMAGE,
+        lambda L, f: [L.Conv2DTranspose(3, 3, 2, padding="same", data_format=f)],
+    ),
+    "transpose3d": (VOLUME, lambda L, f: [L.Conv3DTranspose(3, 2, 2, data_format=f)]),
+    "max_pool1d": (SERIES, lambda L, f: [L.MaxPooling1D(2, data_format=f)]),
+    "max_pool3d_same": (VOLUME, lambda L, f: [L.MaxPooling3D(2, 2, "same", data_format=f)]),
+    "average_pool1d": (SERIES, lambda L, f: [L.AveragePooling1D(3, 2, data_format=f)]),
+    "average_pool3d": (VOLUME, lambda L, f: [L.AveragePooling3D(2, data_format=f)]),
+    "global_average1d": (SERIES, lambda L, f: [L.GlobalAveragePooling1D(data_format=f)]),
+    "global_average3d": (VOLUME, lambda L, f: [L.GlobalAveragePooling3D(data_format=f)]),
+    "global_max1d": (SERIES, lambda L, f: [L.GlobalMaxPooling1D(data_format=f)]),
+    "padding3d": (VOLUME, lambda L, f: [L.ZeroPadding3D(((0, 1), (1, 0), (1, 2)), data_format=f)]),
+    "cropping3d": (VOLUME, lambda L, f: [L.Cropping3D(((0, 1), (1, 0), (1, 2)), data_format=f)]),
+    "upsampling3d": (VOLUME, lambda L, f: [L.UpSampling3D((2, 1, 3), data_format=f)]),
+    "resizing": (IMAGE, lambda L, f: [L.Resizing(5, 12, data_format=f)]),
+    "center_crop": (IMAGE, lambda L, f: [L.CenterCrop(4, 5, data_format=f)]),
+}
+
 KERAS3_ONLY: dict[str, Row] = {
     **ATTENTION_3,
     **AUDIO_3,
-    "sparsemax": on((4, 6), lambda L: L.Activation("sparsemax")),
     "training_dropout": on(VECTOR, lambda L: lambda x: L.Dropout(0.5)(x, training=True)),
     "training_norm": on(VECTOR, lambda L: lambda x: L.BatchNormalization()(x, training=True)),
 }

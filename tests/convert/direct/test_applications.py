@@ -9,11 +9,17 @@ import pytest
 from benchmarks.applications import SIZES, build, image
 from bnfold.convert.direct import convert, read
 from bnfold.formats.keras.fold import fold_graph
+from bnfold.formats.keras.graph import walk_layers
 from bnfold.formats.onnx.fold import fold_model
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 # Rounding grows with depth; a wrong fold is off by whole units.
 _RELATIVE = 2e-4
+
+
+_NORMS = ("BatchNormalization", "Normalization", "Rescaling")
+# Layers that go on one of the two roads only.
+_DIFFER: dict[str, set[str]] = {}
 
 
 @pytest.mark.slow
@@ -28,5 +34,8 @@ def test_family(keras3: Any, name: str) -> None:
     as_onnx = fold_model(converted.model, labels=converted.labels)
     assert_equal(run_onnx(as_onnx.model, images), want, _RELATIVE)
     as_keras = fold_graph(graph)
+    norms = {path for path, layer in walk_layers(graph) if layer.class_name in _NORMS}
+    gone = [{one.source for one in result.folds} & norms for result in (as_keras, as_onnx)]
+    assert gone[0] ^ gone[1] == _DIFFER.get(name, set())
     assert_equal(run_onnx(convert(as_keras.graph).model, images), want, _RELATIVE)
     keras3.backend.clear_session()

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnfold.convert.direct import convert
+from bnfold.convert.direct import convert, read
+from bnfold.formats.keras.fold import fold_graph
 from tests.convert.direct import layer_rows, more_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 from tests.convert.zoo import randomize
@@ -98,3 +99,34 @@ def test_layer_at_opset(keras3: Any, opset: int) -> None:
     }
     for row in rows:
         _check(extra.get(row, _COMMON.get(row))(keras3), opset)
+
+
+@pytest.mark.parametrize("norms", [False, True], ids=["alone", "between norms, folded"])
+@pytest.mark.parametrize("row", more_rows.FORMATS)
+def test_other_data_formats(keras3: Any, row: str, norms: bool) -> None:
+    """Channels first gives what channels last gives of the same weights, transposed."""
+    shape, make = more_rows.FORMATS[row]
+
+    def build(order: str) -> Any:
+        L, first = keras3.layers, order == "channels_first"
+        x = start = L.Input((shape[-1], *shape[:-1]) if first else shape, name="x")
+        axis = 1 if first else -1
+        for layer in [
+            *([L.BatchNormalization(axis=axis)] if norms else []),
+            *make(L, order),
+            *([L.BatchNormalization(axis=axis)] if norms and "global" not in row else []),
+        ]:
+            x = layer(x)
+        return keras3.Model(start, x)
+
+    first, last = build("channels_first"), build("channels_last")
+    randomize(last)
+    first.set_weights(last.get_weights())
+    (values,) = layer_rows.inputs_for(last, np.random.default_rng(7))
+    (want,) = run_keras(last, [values])
+    given = np.ascontiguousarray(np.moveaxis(values, -1, 1))
+    graph = fold_graph(read(first)).graph if norms else read(first)
+    (got,) = run_onnx(convert(graph).model, [given])
+    if want.ndim > 2:
+        want = np.moveaxis(want, -1, 1)
+    assert_equal([got], [want], 2e-5 if norms else _RELATIVE)

@@ -62,7 +62,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("Functional: dicts of inputs and outputs", zoo.dict_ports, (1,), 1),
     Kind("residual, squeeze and excitation", kinds.residual, (4,), 4),
     Kind("nested models", zoo.nested, (2,), 2),
-    Kind("nested models called several times", kinds.nested_twice, (0, 2), 2),
+    Kind(
+        "nested models called several times",
+        kinds.nested_twice,
+        (0, 2),
+        2,
+        note="a layer that is called several times changes in Keras only where all its calls want "
+        "the same; in ONNX each call has a kernel of its own.",
+    ),
     Kind("shared layers", zoo.shared, (2,), 2),
     Kind("layers that are frozen", kinds.frozen, (3,), 3),
     Kind("operators (x + y, x[:, 1:])", zoo.operators, (1,), 1),
@@ -75,7 +82,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("images: augmentation, Resizing, Rescaling", builders.image_pipeline, (2,), 2),
     Kind("RL policy", builders.policy, (1,), 1),
     Kind("convolutions: strides, dilation, both paddings", zoo.conv_mixed, (3,), 3),
-    Kind("causal, gated (WaveNet)", builders.wavenet, (0,), 2),
+    Kind(
+        "causal, gated (WaveNet)",
+        builders.wavenet,
+        (0,),
+        2,
+        note="a convolution that pads with zeros lets no shift in (BNF203), and two of them read "
+        "each normalization.",
+    ),
     Kind("grouped convolutions", zoo.grouped, (1,), 2),
     Kind("separable, depthwise", zoo.separable, (2,), 2),
     Kind("transposed (autoencoder)", builders.autoencoder, (2,), 2),
@@ -93,10 +107,27 @@ KINDS: tuple[Kind, ...] = (
         builders.training_calls,
         (0, 1),
         1,
-        closed={(DIRECT, 2): "training=True"},
+        closed={(DIRECT, 2): "training=True", (TF2ONNX, 2): "training=True"},
+        note="Keras 3 predicts with the moving statistics all the same, Keras 2 with those of the "
+        "batch; in Keras the layer stays as it is.",
     ),
-    Kind("custom layer", builders.custom_layer, (1,), 1, closed={DIRECT: "not a layer"}),
-    Kind("Lambda", builders.lambda_layer, (1,), 1, closed={DIRECT: "not a layer"}, unsafe=True),
+    Kind(
+        "custom layer",
+        builders.custom_layer,
+        (1,),
+        1,
+        closed={DIRECT: "not a layer"},
+        note="written back untouched; tf2onnx needs `--custom-objects`.",
+    ),
+    Kind(
+        "Lambda",
+        builders.lambda_layer,
+        (1,),
+        1,
+        closed={DIRECT: "not a layer"},
+        unsafe=True,
+        note="written back without being run; tf2onnx needs `--unsafe-load`.",
+    ),
     Kind(
         "subclassed",
         builders.subclassed,
@@ -104,6 +135,7 @@ KINDS: tuple[Kind, ...] = (
         1,
         source="live",
         closed=_all_but_tf2onnx("class of its own"),
+        note="its computation is Python code: a live model, or a file with `--custom-objects`.",
     ),
     Kind(
         "SavedModel folder",
@@ -112,5 +144,6 @@ KINDS: tuple[Kind, ...] = (
         2,
         source="saved model",
         closed=_all_but_tf2onnx("SavedModel"),
+        note="a TensorFlow graph without layers.",
     ),
 )

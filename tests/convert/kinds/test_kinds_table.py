@@ -134,6 +134,8 @@ def test_by_tf2onnx(keras: Any, kind: Kind, tmp_path: Path) -> None:
     assert_equal(run_onnx(converted.model, made.arrays), made.want, kind.relative)
     folded = fold_model(converted.model, labels=converted.labels)
     assert_equal(run_onnx(folded.model, made.arrays), made.want, 5 * kind.relative)
+    if kind.source != "file":
+        assert len({one.source for one in folded.folds}) == kind.folds[-1]
 
 
 def _check_folded(kind: Kind, made: _Made, model: ir.Model, labels: Any) -> None:
