@@ -181,11 +181,11 @@ def remarks(verification: Verification) -> list[str]:
 
 
 def failure_notes(report: Report) -> list[str]:
-    """For a failed verification: where it differs, the inputs that show it, and how to see it."""
+    """For a failed verification: the verdict, where it differs, on which inputs, how to see it."""
     verification = report.verification
     if verification is None or verification.passed:
         return []
-    lines = _where(verification)
+    lines = [verdict(verification), *_where(verification)]
     if report.again:
         lines.append(f"to see it again: {report.again}")
     return lines

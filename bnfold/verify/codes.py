@@ -180,6 +180,13 @@ class Fault(enum.Enum):
         "Look at the op that is named by the bisection.",
     )
 
+    FOUND_NUMBER = (
+        140,
+        "number-for-none",
+        "The candidate gives a number where the reference gives NaN or infinity, even in float64.",
+        "Look for an op that hides what is not defined, such as Abs, Clip or an added epsilon.",
+    )
+
     def __init__(self, number: int, title: str, why: str, hint: str) -> None:
         self.number = number
         self.title = title

@@ -35,6 +35,7 @@ from bnfold.verify.verdicts import (
 _SAMPLES_UNTIL = 0.65
 _LOCAL_UNTIL = 0.85
 _STRENGTH_SHARE = 0.1
+_PROOF_SHARE = 0.4
 
 
 @threads_by_size
@@ -99,13 +100,17 @@ def verify_models(
     if get_ready is not None:
         get_ready()
     wanted = prove or claimed is not None
-    proof, why_none = attempted(original, folded) if wanted else (None, "")
+    proof, why_none = (
+        attempted(original, folded, _PROOF_SHARE * budget_seconds) if wanted else (None, "")
+    )
     prepared = prepare(original, folded, lifted, reference)
     notes = list(prepared.notes)
     feeds = _feeds(prepared, inputs, samples, seed, notes, overrides)
     watch = SignWatch.of(original)
     until = start + _SAMPLES_UNTIL * budget_seconds
     seen = _sampled(prepared, feeds, seed, until, watch, notes, progress)
+    if proof is None or proof.share_proved < 1:
+        notes += _seldom(seen)
     ground = find_ground(
         prepared,
         feeds,
@@ -187,6 +192,16 @@ def _feeds(
     except InputError as error:
         notes.append(str(error))
         return []
+
+
+def _seldom(seen: Samples) -> list[str]:
+    """How often discrete outputs may differ though no sample shows it: the rule of three."""
+    return [
+        f"Output '{tally.name}' is discrete: that {count} elements of it agree shows, with 95 % "
+        f"confidence, that fewer than 1 in {max(1, count // 3)} differ. More samples show more."
+        for tally in seen.tallies.values()
+        if (count := tally.elements.get("stored", 0)) and not tally.mismatches.get("stored")
+    ]
 
 
 def _sampled(

@@ -65,6 +65,17 @@ class Rounding:
     values: dict[str, float]
     coarsest: float
 
+    def no_coarser_than(self, coarsest: float) -> Rounding:
+        """The same with every roundoff cut to `coarsest`.
+
+        A model in coarser types than its reference is not excused by their rounding.
+        """
+        return Rounding(
+            {name: min(u, coarsest) for name, u in self.constants.items()},
+            {name: min(u, coarsest) for name, u in self.values.items()},
+            min(self.coarsest, coarsest),
+        )
+
 
 def data_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """The nodes whose outputs depend on the data, not only the shapes, of the graph's inputs."""

@@ -292,7 +292,8 @@ def load_inputs(source: object, model: ir.Model) -> list[Feed]:
     """
     names = [value.name or "" for value in required(model)]
     allowed = {value.name or "" for value in feedable(model)}
-    feeds = [_checked(feed, names, allowed) for feed in _feeds(source, names)]
+    values = {value.name or "": value for value in feedable(model)}
+    feeds = [_fitting(_checked(f, names, allowed), values) for f in _feeds(source, names)]
     if not feeds:
         raise InputError("The given inputs are empty.")
     return feeds
@@ -345,6 +346,36 @@ def _checked(feed: Feed, names: list[str], allowed: set[str]) -> Feed:
     if unknown:
         raise InputError(f"The model has no input '{unknown[0]}'; it has {', '.join(names)}.")
     return feed
+
+
+def _fitting(feed: Feed, values: Mapping[str, ir.Value]) -> Feed:
+    """The feed in the types and shapes that the model takes; no value of it changes."""
+    return {name: _fitted(name, array, values[name]) for name, array in feed.items()}
+
+
+def _fitted(name: str, array: Array, value: ir.Value) -> Array:
+    if array.dtype != object and value.dtype is not None:
+        kind = np.dtype(value.dtype.numpy())
+        given, array = (
+            array,
+            array.astype(kind, copy=False) if kind.kind == array.dtype.kind else array,
+        )
+        if array.dtype != kind or not np.array_equal(given, array, equal_nan=kind.kind == "f"):
+            raise InputError(
+                f"Input '{name}' holds {given.dtype}, and the model takes {kind}: convert it, as "
+                f"by array.astype('{kind}')."
+            )
+    if value.shape is None:
+        return array
+    dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    if len(dims) != array.ndim or any(
+        isinstance(dim, int) and dim != size for dim, size in zip(dims, array.shape, strict=True)
+    ):
+        shape = ", ".join(str(dim or "?") for dim in dims)
+        raise InputError(
+            f"Input '{name}' has the shape {list(array.shape)}, and the model takes [{shape}]."
+        )
+    return array
 
 
 def _from_path(path: Path, names: list[str]) -> Iterator[Feed]:

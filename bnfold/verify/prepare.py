@@ -58,7 +58,8 @@ def prepare(
 ) -> Prepared:
     """Load both models; whatever cannot be loaded is None, with the reason."""
     notes: list[str] = []
-    rounding = rounding_of(original), rounding_of(folded)
+    allowed = rounding_of(original)
+    rounding = allowed, rounding_of(folded).no_coarser_than(allowed.coarsest)
     random = random_op(original) or random_op(folded)
     float64: list[Float64Model | None] = [None, None, None]
     reason = random

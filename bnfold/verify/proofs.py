@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def attempted(original: ir.Model, folded: ir.Model) -> tuple[Proof | None, str]:
+def attempted(
+    original: ir.Model, folded: ir.Model, budget_seconds: float
+) -> tuple[Proof | None, str]:
     """The proof, or None and why there is none."""
     from bnfold.verify.proof import prove
 
     try:
-        return prove(original, folded), ""
+        return prove(original, folded, budget_seconds=budget_seconds), ""
     except Exception as error:  # a prover that fails proves nothing; the samples still decide
         logger.warning("the proof failed", exc_info=True)
         return None, f"the proof failed: {type(error).__name__}: {one_line(error)}"

@@ -110,6 +110,8 @@ class OutputTally:
         elements, mismatches: label -> number of discrete elements seen and different.
         faults: what is wrong beyond numbers: fault, text, feed.
         not_finite: elements that are not finite in the reference.
+        found: label -> elements that are finite where the reference is not, in float64, with the
+            place and the feed of the first.
         coarse: whether some value has a type coarser than float32.
     """
 
@@ -124,6 +126,7 @@ class OutputTally:
     mismatches: dict[str, int] = field(default_factory=dict)
     faults: list[tuple[Fault, str, int]] = field(default_factory=list)
     not_finite: int = 0
+    found: dict[str, tuple[int, str, int]] = field(default_factory=dict)
     coarse: bool = False
 
     def spread(self, label: str) -> Spread:
@@ -168,12 +171,28 @@ class OutputTally:
             at = tuple(int(i) for i in np.argwhere(lost)[0])
             text = f"{int(lost.sum())} of {base.size} elements, the first at {list(at)}"
             self.faults.append((fault, text, feed))
+        found = ~known & given
+        if found.any():
+            count, text, first = self.found.get(label, (0, "", feed))
+            place = [int(i) for i in np.argwhere(found)[0]]
+            text = text or f"{int(found.sum())} of {base.size} elements, the first at {place}"
+            self.found[label] = (count + int(found.sum()), text, first)
         both = known & given
         if both.all():
             difference = other - base
         else:
             difference = np.where(both, np.where(both, other, 0) - np.where(both, base, 0), 0)
         self.spreads.setdefault(label, Spread()).add(difference, feed)
+
+    @property
+    def hidden(self) -> tuple[int, str, int] | None:
+        """Where the candidate gives numbers and the reference, rounded however, gives none.
+
+        A result on the verge of being defined shows among the draws of the noise.
+        """
+        if "noise" in self.found:
+            return None
+        return self.found.get("exact") or self.found.get("stored")
 
     def see_argmax(self, reference: Array, original: Array, folded: Array, feed: int) -> None:
         """Count the rows of a [rows, classes] output whose largest element is the same.

@@ -167,6 +167,8 @@ def _faults(samples: Samples) -> list[Check]:
     for tally in _all(samples):
         for fault, text, _ in tally.faults:
             seen.setdefault((tally.name, fault), text)
+        if tally.hidden is not None:
+            seen.setdefault((tally.name, Fault.FOUND_NUMBER), tally.hidden[1])
     return [
         failed(CheckKind.END_TO_END, fault, f"output '{name}': {text}", f"output {name}")
         for (name, fault), text in seen.items()
@@ -240,6 +242,8 @@ def offending_feed(samples: Samples) -> int:
     for tally in _all(samples):
         if tally.faults:
             return tally.faults[0][2]
+        if tally.hidden is not None:
+            return tally.hidden[2]
     for judge in _JUDGES:
         for tally in _all(samples):
             for measure in judge(tally):
@@ -253,7 +257,9 @@ def failing_outputs(samples: Samples) -> list[str]:
     failing = [
         tally.name
         for tally in _all(samples)
-        if tally.faults or any(not m.holds for judge in _JUDGES for m in judge(tally))
+        if tally.faults
+        or tally.hidden is not None
+        or any(not m.holds for judge in _JUDGES for m in judge(tally))
     ]
     return failing or [tally.name for tally in _all(samples)]
 

@@ -21,7 +21,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("store")
     original = SAMPLES / "autoencoder.onnx"
     folded = folder / "folded.onnx"
-    bnfold.fold(original, verify=False).save(folded)
+    certificate = folder / "fold.json"
+    few = {"samples": 4, "budget_seconds": 10.0}
+    bnfold.fold(original, verify_options=few).save(folded, certificate=certificate)
     broken = folder / "broken.onnx"
     model = onnx.load(folded)
     kernel = model.graph.initializer[0]
@@ -39,6 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "shipped.onnx": folded,
         "broken.onnx": broken,
         "data.npz": data,
+        "fold.json": certificate,
         "model.h5": SAMPLES / "post_activation.h5",
         "model.keras": SAMPLES / "conv.keras",
     }

@@ -164,7 +164,10 @@ def test_github_annotations() -> None:
     )
     assert found[1][1] == "bn_after_relu kept"
     assert "BNF204" in found[1][2]
-    assert found[-1][2].startswith("2 of 4 affines folded")
+    lines = found[-1][2].split("\n")
+    assert lines[0].startswith("2 of 4 affines folded")
+    assert lines[1] == "NOT equivalent: 1 check failed"
+    assert lines[-1] == "offending inputs: counterexample.npz"
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -184,7 +184,7 @@ def test_overridable_initializers_are_fed_sometimes() -> None:
 
 TWO = model("float[N, 2] a, int64[N] b")
 ONE = model("float[N, 2] a")
-A, B = np.arange(6, dtype=np.float64).reshape(3, 2), np.array([1, 2, 3])
+A, B = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([1, 2, 3])
 
 
 def test_arrays_by_name_are_used_as_they_are() -> None:
