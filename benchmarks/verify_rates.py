@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,6 +60,8 @@ Lifted = tuple[ir.Model, ir.Model]
 RESULTS = Path(__file__).with_name("results")
 SAMPLES = 24
 CHUNK = 25
+# For one pair, in seconds: on a busy machine no proof is to be cut short.
+BUDGET = 120.0
 ROOT = Path(__file__).parent.parent
 # Each some megabytes; those with hundreds of layers take minutes.
 APPLICATIONS = (
@@ -115,8 +118,9 @@ def _right(
 ) -> None:
     """Judge one right fold."""
     tally.pairs += 1
-    whole = verify_models(original, candidate, lifted=lifted, seed=seed, samples=samples)
-    alone = verify_models(original, candidate, seed=seed, samples=samples, prove=False)
+    drawn: dict[str, Any] = {"seed": seed, "samples": samples, "budget_seconds": BUDGET}
+    whole = verify_models(original, candidate, lifted=lifted, **drawn)
+    alone = verify_models(original, candidate, prove=False, **drawn)
     for result, how in ((whole, "all checks"), (alone, "alone")):
         if _failed(result):
             tally.alarms.append(f"{label}, {how}: {_codes(result)}")

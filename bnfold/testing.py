@@ -9,6 +9,7 @@ def test_the_shipped_model(tmp_path):
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,13 @@ def _difference(reference: object, candidate: object, result: Verification) -> s
     lines.append(f"Seen on {result.samples} samples drawn with seed {result.seed}.")
     if result.counterexample is not None:
         lines.append(f"The inputs that show it best: {result.counterexample}")
+    if all(isinstance(model, str | Path) for model in (reference, candidate)):
+        words = ["bnfold", "verify", str(reference), str(candidate)]
+        if result.counterexample is not None:
+            words += ["--inputs", str(result.counterexample)]
+        else:
+            words += ["--seed", str(result.seed)]
+        lines.append(f"To see it again: {shlex.join(words)}")
     return "\n".join(lines)
 
 
