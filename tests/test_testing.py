@@ -44,6 +44,8 @@ def test_a_difference_is_explained(tmp_path: Path) -> None:
     assert "'h0' still equals the original's" in text and "'gemm_n1' (Gemm)" in text
     assert "Output 'y' differs by at most" in text
     assert "seed 3" in text and str(tmp_path / "bad.npz") in text
+    again = f"bnfold verify {reference} {candidate} --inputs {tmp_path / 'bad.npz'}"
+    assert text.endswith(f"To see it again: {again}")
     inputs = np.load(tmp_path / "bad.npz")
     with pytest.raises(AssertionError):
         assert_equivalent(reference, candidate, inputs=dict(inputs))
