@@ -12,6 +12,7 @@ from bnfold.cli import options as opt
 from bnfold.cli.group import DefaultGroup
 from bnfold.cli.lookups import completion_command, diff_command, explain_command, only_layers
 from bnfold.cli.output import Output, logging_to_stderr
+from bnfold.cli.quick import import_onnx_ir
 from bnfold.cli.several import fold_several, names_a_folder
 from bnfold.cli.streams import DASH, Sink, received, sink_name
 from bnfold.cli.target import choose_target
@@ -304,4 +305,5 @@ def _output(rest: dict[str, Any], *, force: bool = False, to_stderr: bool = Fals
     given = {name: rest.pop(name) for name in names}
     output = Output(**given, force=force, to_stderr=to_stderr)
     click.get_current_context().with_resource(logging_to_stderr(output.verbose))
+    import_onnx_ir()
     return output
