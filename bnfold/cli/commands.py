@@ -80,7 +80,7 @@ def cli() -> None:
     epilog=examples(
         "bnfold model.h5 -o model.onnx --report report.html",
         "bnfold model.keras -o folded.keras",
-        "bnfold models/*.onnx -o folded/ --jobs 2",
+        "bnfold a.onnx b.onnx -o folded/ --jobs 2",
     ),
 )
 @click.argument("models", metavar="MODEL...", type=_MODEL, nargs=-1, required=True)
