@@ -96,6 +96,7 @@ def assert_folded(
     __tracebackhide__ = True
     from bnfold import api
 
+    _check_codes(allow)
     result = api.fold(model, verify=False, custom_objects=custom_objects, unsafe_load=unsafe_load)
     lines: list[str] = []
     if result.folds:
@@ -175,6 +176,24 @@ def _stays(kept: Kept) -> str:
         for refusal in kept.refusals
     )
     return f"{kept.source} ({kept.op_type}): {reasons}"
+
+
+def _check_codes(codes: Collection[str]) -> None:
+    """A code that does not exist would allow nothing, and nobody would notice.
+
+    Raises:
+        InputError: naming the code that was probably meant.
+    """
+    from bnfold.core.diagnostics import Reason
+    from bnfold.core.errors import InputError
+    from bnfold.formats.text import near_miss
+
+    known = [reason.code for reason in Reason]
+    for code in codes:
+        if code not in known:
+            guess = near_miss(code, known)
+            meant = f" (did you mean {guess}?)" if guess else ""
+            raise InputError(f"no reason has the code {code!r}{meant}.")
 
 
 def _allowed(kept: Kept, allow: Collection[str]) -> bool:

@@ -119,3 +119,8 @@ def test_what_must_stay_counts_only_when_it_is_limited() -> None:
     assert "1 affine is left in the Model 'graph', more than 0:" in text
     assert "batchnormalization_b (BatchNormalization): BNF204 activation at sigmoid_" in text
     assert_folded(stuck(), max_remaining=0, allow={"BNF204"})
+
+
+def test_a_code_that_does_not_exist_is_no_permission() -> None:
+    with pytest.raises(InputError, match=r"'BNF2O4' \(did you mean BNF204\?\)"):
+        assert_folded(stuck(), allow=["BNF2O4"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnfold.cli import options as opt
-from bnfold.cli.group import DefaultGroup
+from bnfold.cli.group import DefaultGroup, examples
 from bnfold.cli.lookups import completion_command, diff_command, explain_command, only_layers
 from bnfold.cli.output import Output, logging_to_stderr
 from bnfold.cli.quick import import_onnx_ir
@@ -76,7 +76,14 @@ def cli() -> None:
     """
 
 
-@cli.command("fold")
+@cli.command(
+    "fold",
+    epilog=examples(
+        "bnfold model.h5 -o model.onnx --report report.html",
+        "bnfold model.keras -o folded.keras",
+        "bnfold a.onnx b.onnx -o folded/ --jobs 2",
+    ),
+)
 @click.argument("models", metavar="MODEL...", type=_MODEL, nargs=-1, required=True)
 @click.option(
     "-o",
@@ -174,7 +181,10 @@ def fold_command(
     return 0 if written else 1
 
 
-@cli.command("inspect")
+@cli.command(
+    "inspect",
+    epilog=examples("bnfold inspect model.keras", "bnfold inspect model.onnx --layer bn_3 --json"),
+)
 @click.argument("model", type=_MODEL)
 @click.option(
     "--layer",
@@ -207,7 +217,13 @@ def inspect_command(model: Path, to: str | None, layers: tuple[str, ...], **rest
     return 0
 
 
-@cli.command("verify")
+@cli.command(
+    "verify",
+    epilog=examples(
+        "bnfold verify model.h5 folded.onnx",
+        "bnfold verify a.onnx b.onnx --inputs data.npz --counterexample bad.npz",
+    ),
+)
 @click.argument("reference", type=_MODEL)
 @click.argument("candidate", type=_MODEL)
 @opt.loading_options
@@ -246,7 +262,13 @@ def verify_command(
     return 0 if report.passed else 1
 
 
-@cli.command("bench")
+@cli.command(
+    "bench",
+    epilog=examples(
+        "bnfold bench model.onnx folded.onnx --batch 1 --batch 32",
+        "bnfold bench model.onnx folded.onnx --bench-seconds 30 --threads 4",
+    ),
+)
 @click.argument("original", type=_MODEL)
 @click.argument("folded", type=_MODEL)
 @opt.loading_options

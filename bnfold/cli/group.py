@@ -62,3 +62,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
     match = near_miss(word, known)
     return f" Did you mean {match}?" if match else ""
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; the mark keeps click from filling the lines."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bnfold.cli import options as opt
-from bnfold.cli.group import suggestion
+from bnfold.cli.group import examples, suggestion
 from bnfold.cli.streams import received
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ COMPLETE_VARIABLE = "_BNFOLD_COMPLETE"
 _MODEL = click.Path(path_type=Path)
 
 
-@click.command("diff")
+@click.command(
+    "diff",
+    epilog=examples(
+        "bnfold diff model.onnx folded.onnx", "bnfold diff model.onnx folded.onnx --json"
+    ),
+)
 @click.argument("before", type=_MODEL)
 @click.argument("after", type=_MODEL)
 @opt.loading_options
@@ -65,7 +70,7 @@ def only_layers(report: Report, names: Sequence[str]) -> Report:
     return dataclasses.replace(report, affines=rows, notes=(*report.notes, note))
 
 
-@click.command("completion")
+@click.command("completion", epilog=examples('eval "$(bnfold completion zsh)"'))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> int:
     """Print the completion of SHELL: eval "$(bnfold completion bash)".
@@ -93,7 +98,9 @@ def _codes(ctx: click.Context, parameter: click.Parameter, start: str) -> list[C
     ]
 
 
-@click.command("explain")
+@click.command(
+    "explain", epilog=examples("bnfold explain BNF203", "bnfold explain padding-blocks-shift")
+)
 @click.argument("code", required=False, shell_complete=_codes)
 def explain_command(code: str | None) -> int:
     """Explain CODE: why an affine stays (BNF203) or a check failed (BNV120); all without CODE."""

@@ -60,11 +60,7 @@ def graph_view(model: ir.Model) -> GraphView:
             given = any(v is not None and v.is_graph_input() for v in node.inputs)
             if not before and not given:
                 continue
-            weights = [
-                _shape(v)
-                for v in node.inputs
-                if v is not None and v.const_value is not None and not v.is_graph_input()
-            ]
+            weights = [_constant_shape(v) for v in node.inputs]
             for value in node.outputs:
                 makers[id(value)] = len(nodes)
             out = _shape(node.outputs[0]) if node.outputs else ""
@@ -85,10 +81,18 @@ def graph_view(model: ir.Model) -> GraphView:
     )
 
 
+def _constant_shape(value: ir.Value | None) -> str:
+    """The shape of an initializer or a Constant's result, "" for what a caller may give."""
+    import onnx_ir as ir
+
+    if value is None or value.is_graph_input():
+        return ""
+    tensor = ir.convenience.get_const_tensor(value)
+    return "" if tensor is None else "x".join(str(dim) for dim in tensor.shape)
+
+
 def _shape(value: ir.Value) -> str:
     shape = value.shape
-    if shape is None and value.const_value is not None:
-        return "x".join(str(d) for d in value.const_value.shape)
     return "" if shape is None else "x".join(_dim(d) for d in shape)
 
 

@@ -321,7 +321,7 @@ def _verification(report: Report) -> Iterator[str]:
                 _badge(_TONE[check.status], check.status.value),
                 _text(wording.figure(check).replace("<=", "≤")),
                 _meter(check),
-                _text(" ".join(filter(None, (check.code, check.where, check.detail)))),
+                _text(_detail(check)),
             )
             for check in verification.checks
         ),
@@ -352,6 +352,14 @@ def _verification(report: Report) -> Iterator[str]:
     if report.again:
         yield f"<p>To see it again:</p><pre>{_text(report.again)}</pre>"
     yield "</section>"
+
+
+def _detail(check: Check) -> str:
+    """What was compared; of the worst or wrong place the code and name."""
+    failed = check.status is Status.FAILED
+    place = f"{check.code} {check.where}".strip() if failed else check.where
+    worst = f"{check.detail} (largest at {place})" if place else check.detail
+    return ": ".join(filter(None, (place, check.detail))) if failed else worst
 
 
 def _meter(check: Check) -> str:

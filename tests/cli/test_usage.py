@@ -45,6 +45,7 @@ def test_every_command_has_help(bnfold: Bnfold, command: str) -> None:
     done = bnfold(command, "--help")
     assert done.code == 0
     assert done.out.startswith(f"Usage: bnfold {command} ")
+    assert re.search(rf"\n  Examples:\n    bnfold ({command} )?", done.out)
 
 
 def test_version_names_what_matters(bnfold: Bnfold) -> None:
