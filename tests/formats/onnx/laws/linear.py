@@ -153,7 +153,7 @@ BACKWARD: Laws = {
     "Einsum": (
         *(
             case(
-                f"of {equation}",
+                f"of {equation} on {shape}",
                 f'h = Einsum<equation="{equation}">(x, W)  y = Mul(h, s)',
                 f"T[{shape}] x",
                 "Einsum",

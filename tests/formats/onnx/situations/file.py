@@ -359,6 +359,18 @@ ROWS: list[Case] = [
         a=Norm(3),
     ),
     case(
+        "an affine that a branch reads behind another op",
+        "h = BN(x, a)  s = Sigmoid(h)  g = Gemm(h, W, b)"
+        "  y = If(c) <then_branch = t () => (T[2,3] u) { u = Identity(s) },"
+        " else_branch = e () => (T[2,3] v) { v = Identity(g) }>",
+        "T[2,3] x, bool c",
+        "BatchNormalization Sigmoid Gemm If Identity Identity",
+        "forward BNF204",
+        W=(3, 3),
+        b=(3,),
+        a=Norm(3),
+    ),
+    case(
         "a Conv's result that a branch reads beside the affine",
         "h = Gemm(x, W, b)  g = BN(h, a)  "
         + _if("t = Sigmoid(h)", "t = Identity(h)")
