@@ -151,6 +151,10 @@ class ArchiveHolder:
         }
 
 
+# Classes whose configs have another name than their objects.
+_WRITTEN_AS = {"GroupQueryAttention": "GroupedQueryAttention"}
+
+
 def archive_names(graph: KerasGraph) -> dict[str, str]:
     """The group of each layer in the archive: its class, numbered in the order of the model."""
     counts: dict[str, int] = {}
@@ -158,7 +162,7 @@ def archive_names(graph: KerasGraph) -> dict[str, str]:
     for layer in graph.layers.values():
         if layer.is_operator or (graph.sequential and layer.class_name == "InputLayer"):
             continue
-        name = snake_case(layer.class_name)
+        name = snake_case(_WRITTEN_AS.get(layer.class_name, layer.class_name))
         count = counts.get(name, -1) + 1
         counts[name] = count
         found[layer.name] = f"{name}_{count}" if count else name

@@ -106,7 +106,8 @@ def along(shape: Shape, axes: Sequence[int], array: Array) -> tuple[int, ...]:
 def _no_affine(view: View, reason: Reason, detail: str) -> Value:
     """Something that looks like an affine and cannot be used as one."""
     transfer = Opaque(reason, detail, candidate=True)
-    return view.op(transfer, [view.input], view.input.shape)
+    kind = view.layer.policy.compute
+    return view.op(transfer, [view.input], view.input.shape, dtype=kind)
 
 
 def _float64(view: View, role: str) -> Array | None:
@@ -119,6 +120,8 @@ def normalization(view: View) -> Value:
     x, config = view.input, view.config
     if x.shape is None:
         return _no_affine(view, Reason.UNKNOWN_SHAPE, "the rank of its input is not known")
+    if x.dtype not in _FLOATS:
+        return _no_affine(view, Reason.NARROWER_TYPE, _OF_WHOLE)
     rank = len(x.shape)
     stated = config.get("axis", -1)
     axes = [] if stated is None else sorted(axes_of(stated, rank))
@@ -135,6 +138,10 @@ def normalization(view: View) -> Value:
         affine = Affine.of(1.0 / spread, -mean / spread, rank)
     source = Source(affine, Form.NORM, axis=rank - 1)
     return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, "Rescaling"))
+
+
+# Other layers take whole numbers as they are, and some cannot: this one has to stay.
+_OF_WHOLE = "it also makes floating-point numbers of whole ones"
 
 
 def _statistic(view: View, role: str) -> Array | None:
@@ -163,8 +170,7 @@ def rescaling(view: View) -> Value:
     if not affine.is_finite:
         return _no_affine(view, Reason.NOT_FINITE, "")
     if x.dtype not in _FLOATS:
-        # What it reads are integers: nothing before it can take part of it.
-        x = view.op(Opaque(detail="a cast from integers"), [x], x.shape, suffix="cast")
+        return _no_affine(view, Reason.NARROWER_TYPE, _OF_WHOLE)
     rank = len(x.shape or ())
     source = Source(affine, Form.NORM, axis=rank - 1)
     return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, ""))

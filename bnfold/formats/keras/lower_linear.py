@@ -89,8 +89,8 @@ def _refuse_other_shapes(view: View, labels: Labels, slot: Slot, bias: Slot | No
     pairs = [
         (slot, [labels.sizes.get(names[0]) if len(names) == 1 else None for names in labels.w])
     ]
-    if bias is not None and bias.part is None:
-        pairs.append((bias, list(bias.shape) or [None]))
+    if bias is not None and bias.part is None and bias.shape:
+        pairs.append((bias, list(bias.shape)))
     for one, wanted in pairs:
         array = stored_array(view.layer, one)
         have = () if array is None else array.shape

@@ -19,7 +19,10 @@ _RELATIVE = 2e-4
 
 _NORMS = ("BatchNormalization", "Normalization", "Rescaling")
 # Layers that go on one of the two roads only.
-_DIFFER: dict[str, set[str]] = {}
+_DIFFER: dict[str, set[str]] = {
+    # Of two in a row in front of a padded convolution either may be what is left.
+    "EfficientNetV2B0": {"normalization", "rescaling"},
+}
 
 
 @pytest.mark.slow

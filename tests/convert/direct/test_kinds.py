@@ -24,7 +24,7 @@ def inputs_of(model: Any) -> list[np.ndarray]:
     for tensor in model.inputs:
         sizes = [d or (5 if axis == 0 else 8 + axis) for axis, d in enumerate(tensor.shape)]
         dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
-        if dtype.startswith("int"):
+        if dtype.startswith(("int", "uint")):
             arrays.append(rng.integers(0, 7, sizes).astype(dtype))
         else:
             arrays.append(rng.normal(0.3, 1, sizes).astype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,20 @@ def test_activation_of_keras3(keras3: Any, name: str) -> None:
 @pytest.mark.parametrize("name", layer_rows.ACTIVATIONS_2)
 def test_activation_of_keras2(keras2: Any, name: str) -> None:
     _check(layer_rows.on((4, 6), lambda L: L.Activation(name))(keras2))
+
+
+_FILED = {**more_rows.ATTENTION, **more_rows.ATTENTION_3, **more_rows.AUDIO_3}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("row", [row for row in _FILED if row != "multi_head_given_mask"])
+def test_layer_from_a_file(keras3: Any, row: str, suffix: str, tmp_path: Path) -> None:
+    """Layers with arrays in layers of their own are found where files keep them."""
+    model = randomize(_FILED[row](keras3))
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    arrays = layer_rows.inputs_for(model, np.random.default_rng(7))
+    assert_equal(run_onnx(convert(path).model, arrays), run_keras(model, arrays), _RELATIVE)
 
 
 def test_unit_norm_of_next_to_nothing(keras: Any) -> None:

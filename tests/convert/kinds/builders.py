@@ -67,6 +67,17 @@ def image_pipeline(K: Any) -> Any:
     return K.Model(start, L.GlobalAveragePooling2D(name="pool")(x), name="pipeline")
 
 
+def bytes_pipeline(K: Any) -> Any:
+    """Images of bytes, of any size."""
+    L = K.layers
+    x = start = L.Input((None, None, 3), dtype="uint8", name="image")
+    x = L.Resizing(8, 8, interpolation="nearest", name="resizing")(x)
+    x = L.Rescaling(1 / 255.0, name="rescaling")(x)
+    x = L.Conv2D(4, 3, name="conv")(x)
+    x = L.BatchNormalization(name="bn")(x)
+    return K.Model(start, L.GlobalAveragePooling2D(name="pool")(x), name="bytes")
+
+
 def autoencoder(K: Any) -> Any:
     """Strided convolutions and their transposes, as two nested models."""
     L = K.layers

@@ -80,6 +80,13 @@ KINDS: tuple[Kind, ...] = (
     Kind("preprocessing: Rescaling, Normalization", zoo.preprocessing, (3,), 3),
     Kind("tabular: Normalization, Embedding, CategoryEncoding", builders.tabular, (2,), 2),
     Kind("images: augmentation, Resizing, Rescaling", builders.image_pipeline, (2,), 2),
+    Kind(
+        "images of bytes: Resizing, Rescaling",
+        builders.bytes_pipeline,
+        (1, 2),
+        2,
+        note="in Keras the Rescaling stays, as it makes floating-point numbers of whole ones.",
+    ),
     Kind("RL policy", builders.policy, (1,), 1),
     Kind("convolutions: strides, dilation, both paddings", zoo.conv_mixed, (3,), 3),
     Kind(
