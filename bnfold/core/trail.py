@@ -13,7 +13,7 @@ from bnfold.core.parts import fit_shape
 from bnfold.core.state import State
 
 MAX_DEPTH = 150
-BACK = Direction.BACKWARD
+BACK, FORTH = Direction.BACKWARD, Direction.FORWARD
 
 
 class Stopped(Exception):  # noqa: N818 - a verdict, not an error

@@ -12,6 +12,7 @@ from bnfold.core.transfer import Opaque
 from bnfold.formats.keras import lower_elementwise as elementwise
 from bnfold.formats.keras import lower_linear as linear
 from bnfold.formats.keras import lower_moves as moves
+from bnfold.formats.keras import lower_recurrent as recurrent
 from bnfold.formats.keras.errors import making_sense
 from bnfold.formats.keras.graph import KerasGraph, Layer, TensorRef, map_leaves
 from bnfold.formats.keras.keys import key_of
@@ -37,7 +38,7 @@ RULES: Mapping[str, Rule] = {
     "BatchNormalization": elementwise.batch_norm,
     "BatchNormalizationV1": elementwise.batch_norm,
     "BatchNormalizationV2": elementwise.batch_norm,
-    "Bidirectional": linear.bidirectional,
+    "Bidirectional": recurrent.bidirectional,
     "CategoryEncoding": moves.encoding,
     "CenterCrop": moves.center_crop,
     "Concatenate": elementwise.concatenate,
@@ -64,8 +65,8 @@ RULES: Mapping[str, Rule] = {
     "EinsumDense": linear.einsum_dense,
     "Embedding": linear.embedding,
     "Flatten": moves.flatten,
-    "GRU": linear.recurrent,
-    "GRUV1": linear.recurrent,
+    "GRU": recurrent.recurrent,
+    "GRUV1": recurrent.recurrent,
     "GaussianDropout": elementwise.random_only,
     "GaussianNoise": elementwise.random_only,
     "GlobalAveragePooling1D": moves.global_pooling,
@@ -77,8 +78,8 @@ RULES: Mapping[str, Rule] = {
     "GroupNormalization": linear.statistics_norm,
     "Identity": elementwise.identity,
     "IntegerLookup": moves.encoding,
-    "LSTM": linear.recurrent,
-    "LSTMV1": linear.recurrent,
+    "LSTM": recurrent.recurrent,
+    "LSTMV1": recurrent.recurrent,
     "LayerNormalization": linear.statistics_norm,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
@@ -121,7 +122,7 @@ RULES: Mapping[str, Rule] = {
     "Reshape": moves.reshape,
     "SeparableConv1D": linear.separable,
     "SeparableConv2D": linear.separable,
-    "SimpleRNN": linear.recurrent,
+    "SimpleRNN": recurrent.recurrent,
     "SlicingOpLambda": operator,
     "Softmax": elementwise.activation_layer,
     "SpatialDropout1D": elementwise.random_only,

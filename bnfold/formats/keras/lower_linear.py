@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bnfold.core.diagnostics import Reason
 from bnfold.core.errors import InputError
@@ -24,7 +24,7 @@ from bnfold.formats.keras.lower_elementwise import activate
 from bnfold.formats.keras.lower_view import Slot, Value, View, stored_array
 from bnfold.formats.text import clip
 
-_UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the shape of its input is not known")
+UNKNOWN = Opaque(Reason.UNKNOWN_SHAPE, "the shape of its input is not known")
 
 
 def sizes_of(*pairs: tuple[Axes, Sequence[Dim] | None]) -> dict[str, int]:
@@ -108,7 +108,7 @@ def dense(view: View) -> Value:
     """Dense: along the last axis."""
     x = view.input
     if x.shape is None:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     units = int(view.config["units"])
     lead: Axes = tuple((f"a{axis}",) for axis in range(len(x.shape) - 1))
     w: Axes = (("k",), ("n",))
@@ -126,7 +126,7 @@ def einsum_dense(view: View) -> Value:
     left, _, right = equation.partition("->")
     a, _, b = left.partition(",")
     if x.shape is None or kernel is None:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     dots = len(x.shape) - len(a.replace("...", ""))
     spread = [f"d{i}" for i in range(dots)]
 
@@ -154,7 +154,7 @@ def embedding(view: View) -> Value:
     ids, slot = view.input, view.slot("embeddings")
     table = view.operand(slot)
     if ids.shape is None or table is None:
-        return view.op(_UNKNOWN, [ids], None)
+        return view.op(UNKNOWN, [ids], None)
     rank = len(ids.shape)
     width = int(view.config["output_dim"])
     rows = int(view.config["input_dim"])
@@ -201,7 +201,7 @@ def convolution(view: View) -> Value:
     """Conv1D/2D/3D: kernel [*space, in / groups, filters]."""
     x, count = view.input, spatial_count(view.layer.class_name)
     if x.shape is None or len(x.shape) != count + 2:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     groups, filters = int(view.config.get("groups") or 1), int(view.config["filters"])
     return activate(view, _convolved(view, x, window_of(view.config, count), groups, filters))
 
@@ -262,7 +262,7 @@ def depthwise(view: View) -> Value:
     """DepthwiseConv1D/2D: kernel [*space, in, multiplier]."""
     x, count = view.input, spatial_count(view.layer.class_name)
     if x.shape is None or len(x.shape) != count + 2:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     return activate(view, _depthwise(view, x, window_of(view.config, count), biased=True))
 
 
@@ -303,7 +303,7 @@ def separable(view: View) -> Value:
     """SeparableConv1D/2D: two kernels."""
     x, count = view.input, spatial_count(view.layer.class_name)
     if x.shape is None or len(x.shape) != count + 2:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     deep = _depthwise(view, x, window_of(view.config, count), biased=False)
     ones = (1,) * count
     point = Window(ones, ones, ones, "valid")
@@ -318,7 +318,7 @@ def transposed(view: View) -> Value:
     """Conv1D/2D/3DTranspose: kernel [*space, filters, in]."""
     x, count = view.input, spatial_count(view.layer.class_name)
     if x.shape is None or len(x.shape) != count + 2:
-        return view.op(_UNKNOWN, [x], None)
+        return view.op(UNKNOWN, [x], None)
     window, filters = window_of(view.config, count), int(view.config["filters"])
     extra = view.config.get("output_padding")
     outs: Sequence[int | None] = (None,) * count if extra is None else tuple_of(extra, count)
@@ -349,78 +349,6 @@ def transposed(view: View) -> Value:
         detail="" if pointwise else _BORDER,
     )
     return activate(view, out)
-
-
-_GATES: Mapping[str, int] = {"LSTM": 4, "LSTMV1": 4, "GRU": 3, "GRUV1": 3, "SimpleRNN": 1}
-_FEEDS_BACK = "the result feeds back into the next step"
-
-
-def recurrent(view: View) -> Value | list[Value]:
-    """LSTM, GRU, SimpleRNN: the input's kernel takes an affine of the data."""
-    x = view.input
-    y = _recurrent(view, x, view.inputs[1:])
-    if not view.config.get("return_state"):
-        return y
-    units = int(view.config["units"])
-    batch = None if x.shape is None else x.shape[0]
-    count = 2 if view.layer.class_name.startswith("LSTM") else 1
-    states = [
-        view.op(Opaque(Reason.CROSSES_TIME, _FEEDS_BACK), [y], (batch, units), suffix="state")
-        for _ in range(count)
-    ]
-    return [y, *states]
-
-
-def _recurrent(view: View, x: Value, states: Sequence[Value], suffix: str = "") -> Value:
-    config = view.config
-    units, gates = int(config["units"]), _GATES[view.layer.class_name]
-    width = gates * units
-    slot = view.slot("kernel")
-    kernel = view.operand(slot)
-    if x.shape is None or len(x.shape) != 3 or kernel is None:
-        return view.op(_UNKNOWN, [x, *states], None, suffix=suffix)
-    split = gates == 3 and config.get("reset_after", view.generation == 3)
-    bias = bias_slot(view, width, 0 if split else None)
-    if split:
-        bias = dataclasses.replace(bias, shape=(2, width))
-    added = view.operand(bias)
-    w: Axes = (("i",), ("h",))
-    labels = Labels(((), (), ("i",)), w, (("h",),), sizes_of((w, (x.shape[2], width))))
-    transfer = Contraction(
-        labels,
-        bias=Bias(2, added is not None),
-        output_blocked=Reason.CROSSES_TIME,
-        blocked_detail=_FEEDS_BACK,
-    )
-    whole = config.get("return_sequences")
-    shape = (x.shape[0], x.shape[1], units) if whole else (x.shape[0], units)
-    return view.op(
-        transfer, [x, kernel, added, *states], shape, slots=[None, slot, bias], suffix=suffix
-    )
-
-
-def bidirectional(view: View) -> Value | list[Value]:
-    """Bidirectional: two recurrent layers read the same data."""
-    x = view.input
-    halves = []
-    for attribute, title in (("forward_layer", "forward"), ("backward_layer", "backward")):
-        part = view.layer.parts.get(attribute)
-        if part is None or part.class_name not in _GATES:
-            return view.op(Opaque(), view.inputs, None)
-        inner = dataclasses.replace(view, layer=part, key=f"{view.key}/.{attribute}")
-        halves.append(_recurrent(inner, x, (), title))
-    shape = halves[0].shape
-    forward = view.layer.parts["forward_layer"].config
-    mode = view.config.get("merge_mode", "concat")
-    why = Opaque(Reason.CROSSES_TIME, _FEEDS_BACK)
-    if mode is None or forward.get("return_state") or len(view.inputs) > 1:
-        # How many results there are depends on the layer; nothing passes any of them.
-        states = 2 if str(view.layer.parts["forward_layer"].class_name).startswith("LSTM") else 1
-        count = (2 if mode is None else 1) + 2 * states * bool(forward.get("return_state"))
-        return view.ops(why, halves, [None] * count, suffix="merge")
-    if shape is not None and mode == "concat":
-        shape = (*shape[:-1], 2 * int(forward["units"]))
-    return view.op(why, halves, shape, suffix="merge")
 
 
 def multi_head(view: View) -> Value | list[Value]:
