@@ -22,7 +22,5 @@ def test_no_right_fold_fails_and_no_fault_above_the_noise_passes() -> None:
     assert all(not tally["alarms"] and tally["failed"] == 0 for tally in data["right"])
     assert all(tally["refuted"] == 0 for tally in data["right"])
     assert all(not tally["missed"] for tally in data["faults"])
-    assert all(
-        tally["pairs"] == tally["failed"] + tally["equivalent"] for tally in data["faults"]
-    )
+    assert all(tally["pairs"] == tally["failed"] + tally["equivalent"] for tally in data["faults"])
     assert all(proof["proved"] and max(proof["seconds"]) <= 2 for proof in data["proofs"])
