@@ -245,7 +245,7 @@ def float_dtype(name: str) -> np.dtype[Any]:
 
     # NumPy also knows names of records and objects.
     found = getattr(ml_dtypes, str(name), None)
-    if not isinstance(found, type):
+    if not isinstance(found, type) or np.dtype(found).hasobject:
         raise InputError(f"{clip(str(name), 80)!r} is no data type.")
     return np.dtype(found)
 
