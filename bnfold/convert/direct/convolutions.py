@@ -85,6 +85,12 @@ def _convolve(
     form = spatial_form(site, x.rank)
     space = space_of(site, x.shape)
     shape = keras_shape(site, x.shape[0], kernel.shape[0], result_of(site, window, space))
+    attributes = window.attributes(space)
+    if x.padded is not None and window.padding == "valid":
+        # The Pad stays only if something else reads it.
+        x, amounts = x.padded
+        ordered = [amounts[axis] for axis in form.perm[2:]]
+        attributes["pads"] = [one for one, _ in ordered] + [one for _, one in ordered]
     operands = [value(site, x, form), site.constant(kernel, names[0])]
     if bias is not None:
         operands.append(site.constant(bias, names[1]))
@@ -96,7 +102,7 @@ def _convolve(
         kernel_shape=list(window.kernel),
         dilations=list(window.dilations) if set(window.dilations) != {1} else None,
         group=group if group != 1 else None,
-        **window.attributes(space),
+        **attributes,
     )
     return Tensor(shape, x.dtype, {form: made})
 

@@ -152,7 +152,10 @@ def zero_padding(site: Site) -> Tensor:
     stated = pairs_of(site.config["padding"], spatial_count(site.layer.class_name))
     for axis, amount in zip(_spatial_axes(site, x.rank), stated, strict=True):
         amounts[axis] = amount
-    return pad(site, x, amounts)
+    y = pad(site, x, amounts)
+    if y is not x:
+        y.padded = (x, tuple(amounts))
+    return y
 
 
 def cropping(site: Site) -> Tensor:

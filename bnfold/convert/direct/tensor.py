@@ -63,6 +63,8 @@ class Tensor:
         pending: forms that a node without cost (Reshape) would make.
         const: its value where it is constant, in Keras's order.
         mask: which timesteps count; None for all.
+        padded: the value that this one is with zeros around it, and how many along each Keras
+            axis: a convolution adds them itself.
     """
 
     shape: Shape
@@ -71,6 +73,7 @@ class Tensor:
     pending: dict[Form, Callable[[], ir.Value]] = field(default_factory=dict)
     const: AnyArray | None = None
     mask: Tensor | None = None
+    padded: tuple[Tensor, tuple[tuple[int, int], ...]] | None = None
 
     @property
     def rank(self) -> int:

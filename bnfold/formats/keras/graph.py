@@ -238,16 +238,16 @@ def float_dtype(name: str) -> np.dtype[Any]:
     try:
         kind: np.dtype[Any] = np.dtype(name)
     except (TypeError, ValueError):
-        import ml_dtypes
-
-        found = getattr(ml_dtypes, str(name), None)
-        if isinstance(found, type):
-            return np.dtype(found)
         kind = np.dtype(object)
+    if kind.kind in "biufc":
+        return kind
+    import ml_dtypes
+
     # NumPy also knows names of records and objects.
-    if kind.kind not in "biufc":
+    found = getattr(ml_dtypes, str(name), None)
+    if not isinstance(found, type) or np.dtype(found).hasobject:
         raise InputError(f"{clip(str(name), 80)!r} is no data type.")
-    return kind
+    return np.dtype(found)
 
 
 def epsilon_of(config: Frozen, compute: str) -> float:

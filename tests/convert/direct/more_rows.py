@@ -139,6 +139,15 @@ AUDIO_3: dict[str, Row] = {
     ),
 }
 
+
+def _padded_for_two(L: Any) -> Any:
+    def call(x: Any) -> Any:
+        y = L.ZeroPadding2D(1)(x)
+        return L.Add()([L.Conv2D(4, 3, padding="same")(x), L.Conv2D(4, 3)(y)]), L.ReLU()(y)
+
+    return call
+
+
 ODD_CONVOLUTIONS: dict[str, Row] = {
     "conv1d_same_dilated": on(SERIES, lambda L: L.Conv1D(3, 4, dilation_rate=3, padding="same")),
     "conv1d_causal_stride": on(SERIES, lambda L: L.Conv1D(3, 4, strides=2, padding="causal")),
@@ -165,6 +174,18 @@ ODD_CONVOLUTIONS: dict[str, Row] = {
     "average_pool1d_stride": on(SERIES, lambda L: L.AveragePooling1D(4, 3)),
     "average_pool3d_same": on(VOLUME, lambda L: L.AveragePooling3D(3, 2, padding="same")),
     "max_pool3d_odd": on(VOLUME, lambda L: L.MaxPooling3D((1, 2, 3), 2, padding="same")),
+    "padding_then_stride": chain(
+        IMAGE, lambda L: [L.ZeroPadding2D(((1, 0), (2, 3))), L.Conv2D(3, 3, strides=2)]
+    ),
+    "padding_then_same": chain(
+        IMAGE, lambda L: [L.ZeroPadding2D(1), L.Conv2D(3, 3, padding="same")]
+    ),
+    "padding_then_depthwise": chain(
+        IMAGE,
+        lambda L: [L.Conv2D(4, 1), L.ZeroPadding2D(((0, 1), (0, 1))), L.DepthwiseConv2D(3, 2)],
+    ),
+    "padding_then_pool": chain(IMAGE, lambda L: [L.ZeroPadding2D(2), L.MaxPooling2D(3)]),
+    "padding_twice_read": on(IMAGE, _padded_for_two),
     "padding1d_number": on(SERIES, lambda L: L.ZeroPadding1D(2)),
     "cropping1d_number": on(SERIES, lambda L: L.Cropping1D(2)),
     "batch_norm_5": on(VOLUME, lambda L: L.BatchNormalization()),

@@ -18,7 +18,7 @@ from bnfold.convert.direct.driver import refuse_unsupported
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
 from tests.convert import zoo
-from tests.convert.direct import kinds, layer_rows
+from tests.convert.direct import kinds, layer_rows, more_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras
 
 _KINDS = {**zoo.KINDS, **kinds.KINDS}
@@ -53,6 +53,21 @@ _TRANSPOSES = {
 def test_transposes(keras3: Any, kind: str) -> None:
     counts = Counter(_ops(_KINDS[kind](keras3)))
     assert counts["Transpose"] == _TRANSPOSES[kind]
+
+
+@pytest.mark.parametrize(
+    ("row", "pads"),
+    [
+        ("padding_then_stride", 0),
+        ("padding_then_depthwise", 0),
+        ("padding_then_same", 1),
+        ("padding_then_pool", 1),
+        ("padding_twice_read", 1),
+    ],
+)
+def test_a_convolution_pads_by_itself(keras3: Any, row: str, pads: int) -> None:
+    """Where nothing else reads the zeros, and it adds none of its own."""
+    assert Counter(_ops(more_rows.COMMON[row](keras3)))["Pad"] == pads
 
 
 @pytest.mark.parametrize("kind", [kind for kind in _KINDS if kind != "free_time"])
