@@ -1,7 +1,7 @@
 """Importing onnx-ir without sympy, which is most of the time that it takes.
 
-onnx-ir computes with symbolic dimensions by sympy. Its modules name functions of sympy when they are
-imported, and use them when a model has such dimensions as "2*n + 1" and somebody asks.
+onnx-ir computes with symbolic dimensions by sympy. Its modules name functions of sympy when they
+are imported, and use them when a model has such dimensions as "2*n + 1" and somebody asks.
 """
 
 from __future__ import annotations
