@@ -1,7 +1,7 @@
 """Saving an ONNX model: deterministic, whole or not at all, of any size.
 
 A model that fits is one file. One that does not gets its weights in a data file beside it, named
-after the target and the data's own SHA-256: `model.onnx` and `model.onnx.0f3a....data`. So a new
+after the target and a checksum of the data: `model.onnx` and `model.onnx.0f3a....data`. So a new
 output never writes over the data of an old one: until `model.onnx` itself is replaced, in one
 step, it goes on meaning the old data, and of two runs at once each has its own. The data file of a
 replaced output is left behind, since nobody knows who else reads it.
@@ -10,12 +10,13 @@ replaced output is left behind, since nobody knows who else reads it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import filecmp
 import io
 import logging
 import os
 import queue
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,9 +141,10 @@ def _publish_both(
 ) -> None:
     """Put the data in place, then the model that means it; neither if the model cannot be."""
     existed = os.path.lexists(data_target)
-    # The input's own data file by the same name holds the same bytes, by its digest.
     if not any(_same_file(data_target, source) for source in sources):
         data.publish(data_target, force=True)
+    elif not filecmp.cmp(data.path, data_target, shallow=False):  # a checksum can be contrived
+        raise OutputError(f"{shown(data_target)} holds weights of the input: give another name.")
     try:
         staged.publish(target, force=force)
     except BaseException:
@@ -170,11 +172,15 @@ def _write_data(data: Staged, slots: list[Slot], progress: Progress | None) -> s
 
 
 class _TrailingDigest:
-    """SHA-256 of a growing file, computed by a thread while the next part is being written."""
+    """Checksum of a growing file, computed by a thread while the next part is being written.
+
+    It tells one content from another under one name, against nobody's malice; so it is one that
+    keeps pace with copying, which a cryptographic one does not.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._hash = hashlib.sha256()
+        self._crc, self._adler = 0, 1
         self._ends: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._error: BaseException | None = None
@@ -195,7 +201,7 @@ class _TrailingDigest:
         """Return the digest, once the block has ended."""
         if self._error is not None:
             raise self._error
-        return self._hash.hexdigest()
+        return f"{self._crc:08x}{self._adler:08x}"
 
     def _follow(self) -> None:
         try:
@@ -206,7 +212,8 @@ class _TrailingDigest:
                         part = file.read(min(_CHUNK, end - position))
                         if not part:
                             raise OSError("the data file became shorter while it was written")
-                        self._hash.update(part)
+                        self._crc = zlib.crc32(part, self._crc)
+                        self._adler = zlib.adler32(part, self._adler)
                         position += len(part)
         except BaseException as error:
             self._error = error
@@ -230,7 +237,7 @@ def _data_name(name: str, digest: str) -> str:
     printable = "".join(char if char.isprintable() and char != "\\" else "_" for char in name)
     while len(printable.encode()) > 200:
         printable = printable[:-1]
-    return f"{printable}.{digest[:16]}.data"
+    return f"{printable}.{digest}.data"
 
 
 def _source_files(model: ir.Model) -> list[Path]:

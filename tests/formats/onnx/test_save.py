@@ -20,6 +20,7 @@ import pytest
 from onnx import TensorProto
 
 from bnfold.core.errors import InputError, OutputError
+from bnfold.formats.onnx import save as save_module
 from bnfold.formats.onnx.open import open_onnx
 from bnfold.formats.onnx.save import model_bytes, save_onnx
 
@@ -321,6 +322,20 @@ class TestDataFile:
         data.write_bytes(b"rubbish")
         save_onnx(open_onnx(chain()), target, external="always", force=True)
         assert same(values(target), values_of(chain()))
+
+    def test_a_checksum_that_was_contrived_is_no_reason_to_keep_other_data(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(save_module._TrailingDigest, "hexdigest", lambda self: "same")
+        target = tmp_path / "m.onnx"
+        save_onnx(open_onnx(chain()), target, external="always")
+        before = values(target)
+        model = open_onnx(target)
+        save_onnx(model, target, external="always", force=True)
+        model.graph.initializers["w0"].const_value = ir.tensor(np.ones((WIDTH, WIDTH), np.float32))
+        with pytest.raises(OutputError, match="holds weights of the input"):
+            save_onnx(model, target, external="always", force=True)
+        assert same(values(target), before)
 
     def test_the_input_data_cannot_be_the_target(self, tmp_path: Path) -> None:
         _, data = save_onnx(open_onnx(chain()), tmp_path / "m.onnx", external="always")
