@@ -119,7 +119,7 @@ class Affine:
         return Affine(at_rank(self.scale, rank), at_rank(self.shift, rank))
 
     def after(self, inner: Affine) -> Affine:
-        """``self(inner(x))``: scale s*s', shift s*t' + t."""
+        """``self(inner(x))``: scale s*s', shift s*t' + t, simplified."""
         return Affine.of(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
     @property

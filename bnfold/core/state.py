@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Absorption, Direction, Reason
@@ -130,7 +132,12 @@ class State:
         if reason is not None:
             raise Blocked(reason, f"operand {use.operand} of {self.graph.ops[use.op].name}")
         before = self.edits.get(use)
-        self.edits[use] = affine if before is None else affine.after(before)
+        # A bias that is created has the full length, also when all its elements are alike.
+        self.edits[use] = (
+            affine
+            if before is None
+            else affine.after(before).expanded(np.broadcast_shapes(affine.shape, before.shape))
+        )
         if not self.edits[use].is_finite:
             self._restore(use, before)
             raise Blocked(Reason.OVERFLOW, f"parameters of {self.graph.ops[use.op].name}")

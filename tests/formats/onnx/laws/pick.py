@@ -176,7 +176,7 @@ BACKWARD: Laws = {
             "zeros around: the scale",
             "h = Conv(x, W, b)  m = CenterCropPad<axes=[2,3]>(h, n)  y = BN(m, a)",
             _IMAGE,
-            "Conv CenterCropPad Add",
+            "Conv CenterCropPad BatchNormalization",
             "backward BNF203",
             **_CONV,
             a=Norm(3),

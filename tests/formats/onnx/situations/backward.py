@@ -215,6 +215,18 @@ ROWS = [
         s=(3, 1, 1),
         t=(1, 3, 1, 1),
     ),
+    *(
+        case(
+            f"{op} without bias takes a scalar twice: its new bias has an element per channel",
+            f"h = {op}(x, W)  g = Add(h, t)  r = Relu(g)  y = Mul(r, s)",
+            "T[2,3,4,4] x",
+            f"{op} Relu",
+            W=(3, 3, 2, 2),
+            t=0.5,
+            s=2.0,
+        )
+        for op in ("Conv", "ConvTranspose")
+    ),
     case(
         "Conv -> Sub -> Div by scalars",
         "h = Conv(x, W)  g = Sub(h, t)  y = Div(g, s)",
