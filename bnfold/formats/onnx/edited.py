@@ -61,16 +61,21 @@ class Edited:
         rank = len(full)
         scale, shift = self.affine.at_rank(rank).scale, self.affine.at_rank(rank).shift
         base = self.base.reshape((1,) * (rank - self.base.ndim) + self.base.shape)
-        step = max(1, _CHUNK // max(1, result[:1].size)) if rank else 1
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if not rank:
                 return np.asarray(self.exact().astype(target))
+            step = max(1, _CHUNK // max(1, result[:1].size))
+            # One buffer for all slices: to get memory anew costs more than the arithmetic.
+            wide = np.empty((min(step, full[0]), *full[1:]))
+            shifted = bool(shift.any())
             for start in range(0, full[0], step):
                 rows = slice(start, start + step)
-                part = _rows(base, rows).astype(np.float64) * _rows(scale, rows)
-                if shift.any():
-                    part = part + _rows(shift, rows)
-                result[rows] = part.astype(target)
+                part = wide[: min(step, full[0] - start)]
+                np.copyto(part, _rows(base, rows))
+                np.multiply(part, _rows(scale, rows), out=part)
+                if shifted:
+                    np.add(part, _rows(shift, rows), out=part)
+                result[rows] = part
         return result.reshape(self.shape)
 
     def tensor(self, name: str) -> ir.TensorProtocol:
