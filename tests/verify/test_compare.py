@@ -70,7 +70,7 @@ def test_a_strangers_right_fold_passes(family: str, seed: int) -> None:
 def test_every_question_is_asked_of_our_own_fold() -> None:
     result = verify(mlp(3))
     passed = [check.kind for check in result.checks if check.status is Status.PASSED]
-    assert set(passed) == set(CheckKind) - {CheckKind.KERAS}
+    assert set(passed) == set(CheckKind) - {CheckKind.KERAS, CheckKind.CERTIFICATE}
     assert passed.count(CheckKind.ALGEBRA) >= 2
     for check in result.checks:
         if check.figure is not None:
