@@ -31,6 +31,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     array[..., 0] *= 1.01
     kernel.CopyFrom(numpy_helper.from_array(array, kernel.name))
     onnx.save(model, broken)
+    models = folder / "models"
+    models.mkdir()
+    for name in ("one.onnx", "two.onnx"):
+        (models / name).symlink_to(original)
     data = folder / "data.npz"
     shape = (4, 196)
     np.savez(data, **{input_name(original): np.random.default_rng(0).random(shape, np.float32)})
@@ -42,6 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "broken.onnx": broken,
         "data.npz": data,
         "fold.json": certificate,
+        "models": models,
         "model.h5": SAMPLES / "post_activation.h5",
         "model.keras": SAMPLES / "conv.keras",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import inspect
 import itertools
@@ -126,10 +127,16 @@ def quicker(words: list[str]) -> list[str]:
     return shorter
 
 
+def expanded(words: list[str]) -> list[str]:
+    """The words as a shell gives them: a pattern becomes the files that it names."""
+    return [one for word in words for one in (sorted(glob.glob(word)) or [word])]
+
+
 @pytest.mark.parametrize(("block", "words"), ONNX_LINES, ids=name_of)
 def test_lines_on_onnx_models_do_what_they_say(
     block: Block, words: list[str], home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    words = expanded(words)
     prepare(home, words)
     code = run(quicker(words))
     printed = capfd.readouterr()
