@@ -122,6 +122,12 @@ class Affine:
         """``self(inner(x))``: scale s*s', shift s*t' + t, simplified."""
         return Affine.of(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
+    def equals(self, other: Affine) -> bool:
+        """Whether both are the same numbers on the same axes."""
+        return self is other or (
+            np.array_equal(self.scale, other.scale) and np.array_equal(self.shift, other.shift)
+        )
+
     @property
     def digest(self) -> bytes:
         """Equal for equal affines, and in practice only for them."""

@@ -32,5 +32,16 @@ def form_written(source: Source, form: Form, affine: Affine) -> Form:
     return form
 
 
+def form_read(source: Source) -> Form:
+    """The form that ``source`` is held in as it is found: the inverse of `form_written`.
+
+    What was written as a normalization for the runtime's sake costs what it does, in the model that
+    comes out of a fold as in the next one that is made of it: else that would find savings which
+    are none.
+    """
+    form = form_for(source, source.affine) if source.keeps else None
+    return source.form if form in (None, Form.NONE) else form
+
+
 def _lies_along(affine: Affine, channel_axis: int) -> bool:
     return all(size == 1 or axis == channel_axis for axis, size in enumerate(affine.shape))

@@ -19,7 +19,7 @@ from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Absorption, Direction, Reason, Refusal
 from bnfold.core.graph import Graph, Use
-from bnfold.core.holding import form_for, form_written
+from bnfold.core.holding import form_for
 from bnfold.core.plan import Plan
 from bnfold.core.reporting import Outcome, report
 from bnfold.core.state import Standing, State
@@ -55,19 +55,9 @@ def plan(graph: Graph, blocked: Mapping[Use, Reason] | None = None) -> Plan:
         if not any(changed) and len(state.touched) == first:
             break
         units = find_units(state)
-    standing = {
-        number: now
-        for number, now in state.standing.items()
-        if (now.affine, _written(graph, number, now)) != _original(graph, number)
-    }
+    standing = {number: now for number, now in state.standing.items() if _differs(state, number)}
     folds, kept = report(state, initial, outcomes)
     return Plan(dict(state.edits), standing, folds, kept)
-
-
-def _written(graph: Graph, number: int, now: Standing) -> Form:
-    source = graph.ops[number].transfer
-    assert isinstance(source, Source)
-    return form_written(source, now.form, now.affine)
 
 
 def _holds_both(state: State, unit: Unit) -> bool:
@@ -75,10 +65,11 @@ def _holds_both(state: State, unit: Unit) -> bool:
     return any(state.standing[op].form is Form.NORM for op in unit.ops)
 
 
-def _original(graph: Graph, number: int) -> tuple[Affine, Form]:
-    source = graph.ops[number].transfer
+def _differs(state: State, number: int) -> bool:
+    """Whether the source stands for anything else, or as anything else, than in the graph."""
+    source, now = state.graph.ops[number].transfer, state.standing[number].affine
     assert isinstance(source, Source)
-    return source.affine, source.form
+    return state.written(number) is not source.form or not now.equals(source.affine)
 
 
 @dataclass(frozen=True)

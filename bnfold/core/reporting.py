@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnfold.core.diagnostics import Absorption, Direction, Fold, Kept, Refusal
-from bnfold.core.holding import form_written
 from bnfold.core.state import State
-from bnfold.core.transfer import Form, Opaque, Source
+from bnfold.core.transfer import Form, Opaque
 from bnfold.core.units import Unit, is_bias
 
 
@@ -82,16 +81,10 @@ def _entry(state: State, group: list[int], outcomes: Mapping[int, Outcome]) -> F
     forms = tuple(
         ops[group.index(n)].op_type
         if state.standing[n].form is Form.FIXED
-        else _written(state, n).title
+        else state.written(n).title
         for n in left
     )
     return Kept(source, names, kind, channels, refusals, forms, into)
-
-
-def _written(state: State, number: int) -> Form:
-    source, standing = state.graph.ops[number].transfer, state.standing[number]
-    assert isinstance(source, Source)
-    return form_written(source, standing.form, standing.affine)
 
 
 def _merged(absorptions: Iterable[Absorption]) -> tuple[Absorption, ...]:

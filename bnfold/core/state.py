@@ -11,6 +11,7 @@ from bnfold.core.affine import Affine
 from bnfold.core.blocked import Blocked
 from bnfold.core.diagnostics import Absorption, Direction, Reason
 from bnfold.core.graph import Graph, Use
+from bnfold.core.holding import form_read, form_written
 from bnfold.core.transfer import Form, Source
 
 
@@ -34,7 +35,7 @@ class State:
         self.edits: dict[Use, Affine] = {}
         self.factors: dict[Use, Affine] = {}
         self.standing: dict[int, Standing] = {
-            number: Standing(op.transfer.affine, op.transfer.form)
+            number: Standing(op.transfer.affine, form_read(op.transfer))
             for number, op in enumerate(graph.ops)
             if isinstance(op.transfer, Source)
         }
@@ -44,6 +45,12 @@ class State:
         self.nodes = len(self.standing)
         self.rewrites = 0
         self._journal: list[Callable[[], None]] = []
+
+    def written(self, number: int) -> Form:
+        """The form in which source ``number`` is written as it stands."""
+        source, standing = self.graph.ops[number].transfer, self.standing[number]
+        assert isinstance(source, Source)
+        return form_written(source, standing.form, standing.affine)
 
     # -- transactions ---------------------------------------------------------------------
 

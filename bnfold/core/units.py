@@ -73,7 +73,7 @@ def is_bias(state: State, number: int) -> bool:
     It is an Add behind the product, with only movements of elements between: runtimes treat
     the two as one, so there is nothing to gain by moving it.
     """
-    if state.standing[number].form is not Form.ADD:
+    if state.written(number) is not Form.ADD:
         return False
     graph = state.graph
     name = graph.ops[number].inputs[_source(graph, number).data]

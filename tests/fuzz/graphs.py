@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from . import rarer_steps, steps
+from . import rarer_steps, signs, steps
 from .builder import DTYPES, Builder, Chooser, SeededChooser, Step, Value
 from .frames import framed
 
@@ -52,10 +52,13 @@ STEPS: tuple[tuple[int, Step], ...] = (
     (1, rarer_steps.plus_constants),
     (1, rarer_steps.slices_of_one),
     (1, rarer_steps.transposed_gemm),
+    (4, signs.signed),
 )
 WEIGHTED = tuple(step for weight, step in STEPS for _ in range(weight))
-PRODUCTS = (steps.gemm, steps.matmul, steps.conv, steps.conv, steps.deconv, rarer_steps.quantized)
-INPUTS = ((4, 4, 4, 4), (4, 3), (4, 4), (4, 4, 5, 5), (4, 3, 4), (4, 4, 4), (4, 6, 6, 6))
+LINEAR = (steps.gemm, steps.matmul, steps.conv, steps.conv, steps.deconv, rarer_steps.quantized)
+PRODUCTS = (*LINEAR, signs.signed, signs.signed)
+IMAGES = ((4, 4, 4, 4), (4, 4, 5, 5), (4, 6, 6, 6), (4, 3, 6, 6))
+INPUTS = ((4, 3), (4, 4), (4, 3, 4), (4, 4, 4), *IMAGES)
 
 
 def _sequence(b: Builder, count: int) -> Iterator[Step]:

@@ -53,6 +53,16 @@ ROWS: list[Case] = [
         t=(3, 1, 1),
     ),
     case(
+        "a Mul that differs within a channel, then a BatchNormalization of which the shift is left",
+        "h = Conv(x, W, b)  k = Sigmoid(h)  g = Mul(k, s)  m = BN(g, a)  y = Sigmoid(m)",
+        "T[2,3,6,6] x",
+        "Conv Sigmoid Mul BatchNormalization Sigmoid",
+        "forward BNF204",
+        **_CONV,
+        s=(4, 4),
+        a=Norm(3),
+    ),
+    case(
         "Mul -> Add -> Mul -> Add with nothing to take them become Mul -> Add",
         "h = Mul(x, s)  g = Add(h, t)  k = Mul(g, u)  m = Add(k, v)  y = Sigmoid(m)",
         "T[2,3] x",

@@ -315,6 +315,17 @@ ROWS: list[Case] = [
         t=(3,),
     ),
     case(
+        "MatMul -> BatchNormalization beside a convolution: its shift stays a BatchNormalization",
+        "h = Conv(x, W, b)  k = MatMul(h, V)  m = BN(k, a)  y = Sigmoid(m)",
+        _IMAGE,
+        "Conv MatMul BatchNormalization Sigmoid",
+        "backward BNF210",
+        "forward BNF204",
+        **_CONV,
+        V=(3, 3),
+        a=Norm(3),
+    ),
+    case(
         "a shift before a product of two computed values",
         "h = Add(x, t)  y = MatMul(h, z)",
         "T[3,3] x, T[3,3] z",
