@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("bnfold", deadline=None)
 hypothesis.settings.load_profile("bnfold")
+
+# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in children, whose
+# interruption some tests are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE_MODELS = Path(__file__).parent.parent / "sample_models"
 
