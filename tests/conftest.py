@@ -20,8 +20,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 hypothesis.settings.register_profile("bnfold", deadline=None)
 hypothesis.settings.load_profile("bnfold")
 
-# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in children, whose
-# interruption some tests are about.
+# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in children,
+# whose interruption some tests are about.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
