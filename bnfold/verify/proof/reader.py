@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from bnfold.verify.proof.constants import Const
+from bnfold.verify.proof.constants import Const, of_tensor
 from bnfold.verify.proof.forms import Base, Form, UnfitError, merged, of_base
 from bnfold.verify.proof.laws import laws_of
 from bnfold.verify.proof.precomputed import evaluate
@@ -76,7 +76,8 @@ class Reader:
         self.values.update(self.source.constants(self.source.graph))
         for value in self.source.graph.inputs:
             if value not in self.values:
-                self.values[value] = self._given(value, ("input", value.name))
+                key = ("input", value.name, self._default_key(value))
+                self.values[value] = self._given(value, key)
         self._read_nodes(self.source.graph, 0)
 
     def known(self, value: ir.Value) -> Known:
@@ -84,6 +85,15 @@ class Reader:
         if value not in self.values:
             self.values[value] = self._given(value, self._unread_key(value))
         return self.values[value]
+
+    def _default_key(self, value: ir.Value) -> Hashable:
+        """What the caller gets who does not give an input: that is a part of what is computed."""
+        if value.const_value is None:
+            return None
+        try:
+            return of_tensor(value.const_value).key
+        except OSError:
+            return self._unread_key(value)
 
     def _unread_key(self, value: ir.Value) -> Hashable:
         """Data that is not there is the same in both models if it is the same place in a file."""

@@ -312,6 +312,23 @@ def test_overridable_weights_are_no_constants() -> None:
     assert prove(*older).status is ProofStatus.PROVED
 
 
+def test_another_default_of_an_input_is_not_proved() -> None:
+    """Who does not give an overridable weight gets its default."""
+    rng = np.random.default_rng(7)
+    w = normal(rng, 4, 4)
+
+    def net(default: Array | None) -> Net:
+        made = Net().input("x", ["N", 4]).input("w", [4, 4])
+        if default is not None:
+            made.const(w=default)
+        return made.add("MatMul", "x w", "z", name="fc").output("z", ["N", 4])
+
+    assert prove(net(w).model(), net(w).model()).status is ProofStatus.PROVED
+    for other in (w * np.float32(1 + 1e-4), None):
+        proof = prove(net(w).model(), net(other).model())
+        assert proof.status is not ProofStatus.PROVED
+
+
 def test_nan_is_never_proved() -> None:
     pair = CASES["gemm_bn"](np.random.default_rng(8))
     array = pair.folded.constants["b"].copy()
