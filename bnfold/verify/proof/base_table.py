@@ -63,7 +63,8 @@ class BaseTable:
         made: name of the value being made.
         fresh: bases that the folded model made and the original does not have.
         landings: values that were found to be the original's, for the figures.
-        inner: what an op's law has found its result to depend on beside its operands.
+        inner: what an op's law has found its result to depend on beside its operands, each with
+            a word for it; those of one word cannot make up for each other.
         covered: operands that went into ``inner`` or into a kernel.
     """
 
@@ -74,7 +75,7 @@ class BaseTable:
         self.made = ""
         self.fresh: list[Base] = []
         self.landings: list[Landing] = []
-        self.inner: list[Form] = []
+        self.inner: list[tuple[str, Form]] = []
         self.covered: set[int] = set()
         self._bases = 0
         self._interned: dict[Hashable, tuple[Base, ...]] = {}

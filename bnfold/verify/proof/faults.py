@@ -29,8 +29,6 @@ VISIBLE = 1e-5
 #: A relative difference that is rather a fault than a fold.
 SMALL = 0.1
 
-_PRODUCTS = {"MatMul": "product", "Gemm": "product"}
-
 
 @dataclass(frozen=True)
 class Suspect:
@@ -72,7 +70,7 @@ class Detective:
     tainted: dict[ir.Value, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._by_name = {step.op.name: step for step in self.originals}
+        self._by_name = {(step.op.name, step.op.kind): step for step in self.originals}
         self._by_output = {
             value.name: step
             for step in self.originals
@@ -103,7 +101,8 @@ class Detective:
         if suspect is not None:
             # One assumption explains one fault; where it takes a second, neither is certain.
             suspect = replace(suspect, certain=suspect.certain and not inherited)
-            self.suspects[step.op.name] = suspect
+            # The parts of a fused op have one name; the first to differ tells why.
+            self.suspects.setdefault(step.op.name, suspect)
             if not inherited:
                 self.first.append(step.op.name)
             own = inherited | {step.op.name}
@@ -114,12 +113,12 @@ class Detective:
 
     def _partner(self, op: Op) -> Step | None:
         """The original's op of the same name and kind, or with the same output."""
-        named = self._by_name.get(op.name)
-        if named is not None and _kind(named.op) == _kind(op):
+        named = self._by_name.get((op.name, op.kind))
+        if named is not None:
             return named
         for value in op.node.outputs:
             step = self._by_output.get(value.name or "")
-            if step is not None and _kind(step.op) == _kind(op):
+            if step is not None and step.op.kind == op.kind:
                 return step
         # Names have been lost: the only op of the kind on the same value.
         alike = self._by_operand.get(_place_of(op), [])
@@ -141,14 +140,15 @@ class Detective:
         )
 
     def _wrong_operand(self, step: Step, partner: Step) -> Suspect:
-        differences: list[str] = []
+        differences: dict[str, str] = {}
         certain = step.op.op_type in REVEALING or bool(step.op.bodies)
         removed: set[str] = set()
         held: set[str] = set()
         for name, value in step.op.attributes.items():
             other = partner.op.attributes.get(name)
             if value != other:
-                differences.append(f"attribute {name} is {_shown(value)}, was {_shown(other)}")
+                text = f"attribute {name} is {_shown(value)}, was {_shown(other)}"
+                differences[f"attribute {name}"] = text
                 certain = certain and isinstance(value, tuple) and value[0] == "float"
         for what, new, old in _compared(step, partner):
             text, numeric = self._operand_difference(new, old)
@@ -157,13 +157,13 @@ class Detective:
             if isinstance(new, Form) and isinstance(old, Form):
                 removed |= old.via - new.via
                 held |= set(self.holders(new))
-            differences.append(f"{what} {text}")
+            differences.setdefault(what, f"{what} {text}")
             certain = certain and numeric
         if len(step.op.inputs) != len(partner.op.inputs) and not step.covered:
-            differences.append("the number of operands changed")
+            differences["operands"] = "the number of operands changed"
             certain = False
         if not differences:
-            differences.append("the op computes something else")
+            differences[""] = "the op computes something else"
             certain = False
         certain = certain or self._plain(step, partner)
         # Two differences may make up for each other.
@@ -172,7 +172,7 @@ class Detective:
             step.op.name,
             step.op.op_type,
             partner.op.name,
-            "; ".join(differences),
+            "; ".join(differences.values()),
             certain,
             tuple(sorted(removed)),
             tuple(sorted(held)),
@@ -224,8 +224,7 @@ def _compared(step: Step, partner: Step) -> Iterator[tuple[str, Known | None, Kn
     for place, (new, old) in enumerate(pairs):
         if place not in step.covered:
             yield f"operand {place}", new, old
-    word = "result of a body" if step.op.bodies else "the bias"
-    for inner_new, inner_old in zip(step.inner, partner.inner, strict=False):
+    for (word, inner_new), (_, inner_old) in zip(step.inner, partner.inner, strict=False):
         yield word, inner_new, inner_old
 
 
@@ -273,7 +272,9 @@ def describe(new: Form, old: Form) -> str:
     parts = [np.broadcast_to(a, shape) for a in (new.coef, old.coef, new.const, old.const)]
     scale = np.abs(parts[0] - parts[1]) / np.maximum(np.abs(parts[1]), 1e-300)
     size = np.broadcast_to(np.maximum(new.mag, old.mag), shape)
-    shift = np.abs(parts[2] - parts[3]) / np.maximum(size, 1e-300)
+    # An op before it that differs has left some shifts unknown: those say nothing here.
+    unknown = np.isnan(parts[2]) | np.isnan(parts[3])
+    shift = np.where(unknown, 0.0, np.abs(parts[2] - parts[3]) / np.maximum(size, 1e-300))
     worst_scale, worst_shift = float(scale.max(initial=0)), float(shift.max(initial=0))
     if worst_scale > 1e-14 and (worst_scale >= worst_shift or worst_shift < 1e-12):
         where = np.unravel_index(int(scale.argmax()), shape)
@@ -283,6 +284,9 @@ def describe(new: Form, old: Form) -> str:
             f"has scale {got:.9g} where the original has {wanted:.9g} "
             f"at {_place(where, shape)}{sign}"
         )
+    if worst_shift == 0 and unknown.any():
+        where = np.unravel_index(int(unknown.argmax()), shape)
+        return f"has a shift that is not known at {_place(where, shape)}: an op before it differs"
     where = np.unravel_index(int(shift.argmax()), shape)
     return (
         f"has shift {parts[2][where]:.9g} where the original has {parts[3][where]:.9g} "
@@ -301,14 +305,10 @@ def _origin(form: Form) -> str:
     return f"one of {form.base.maker!r}" if form.base is not None else "a constant"
 
 
-def _kind(op: Op) -> tuple[str, str]:
-    return op.domain, _PRODUCTS.get(op.op_type, op.op_type)
-
-
 def _place_of(op: Op) -> Hashable:
     """What kind of op it is, and the shared values that it reads."""
     bases = [known.base.id for known in op.inputs if isinstance(known, Form) and known.base]
-    return (_kind(op), tuple(bases))
+    return (op.kind, tuple(bases))
 
 
 def _shown(value: object) -> object:

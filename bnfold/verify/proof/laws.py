@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bnfold.verify.proof import rules_affine as affine
+from bnfold.verify.proof import rules_clip as clip
 from bnfold.verify.proof import rules_cut as cut
 from bnfold.verify.proof import rules_joint as joint
 from bnfold.verify.proof import rules_linear as linear
@@ -67,6 +68,8 @@ LAWS: Mapping[str, tuple[Law, ...]] = {
     "LeakyRelu": (nonlinear.positively_homogeneous,),
     "PRelu": (nonlinear.positively_homogeneous,),
     "Abs": (nonlinear.positively_homogeneous,),
+    "Clip": (clip.clip,),
+    "HardSigmoid": (clip.hard_sigmoid,),
     "Where": (joint.where,),
     "Max": (joint.extreme,),
     "Min": (joint.extreme,),

@@ -15,6 +15,7 @@ from bnfold.verify.proof.space import Space
 from bnfold.verify.proof.types import Condition, GroupProof, ValuePair
 
 _MOVES = "none: it moves with the elements"
+_BOUNDS = "bounds that go with it"
 _TAKES = "constant along all axes but those that the kernel sums over or makes"
 _POSITIVE = "scale > 0 and no shift, or both kept with the base"
 _RISING = "scale >= 0, both constant over the window"
@@ -22,6 +23,7 @@ _WINDOW = "both constant over the window"
 
 #: What must hold of a relation for an op's law to apply.
 NEEDS = {
+    **dict.fromkeys(("Clip", "HardSigmoid"), _BOUNDS),
     **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Abs"), _POSITIVE),
     **dict.fromkeys(("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "Max", "Min"), _RISING),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), _WINDOW),
@@ -51,14 +53,14 @@ def conditions_of(
     Such ops in a row, with those that made what they read, are one region: the way of an affine
     through the graph. It belongs to the groups whose constants lie on it.
     """
-    by_name = {s.op.name: s for s in first.steps if s.op.name}
+    by_name = {(s.op.name, s.op.kind): s for s in first.steps if s.op.name}
     by_output = {v.name: s for s in first.steps for v in s.op.node.outputs if v.name}
     olds = {v.name: known for v, known in first.values.items() if v.name}
     regions = Union()
     found: list[Condition] = []
     for step in second.steps:
         op = step.op
-        was = by_name.get(op.name) or by_output.get(op.node.outputs[0].name or "")
+        was = by_name.get((op.name, op.kind)) or by_output.get(op.node.outputs[0].name or "")
         if was is None:
             continue
         for value, before in zip(op.node.inputs, was.op.node.inputs, strict=False):
@@ -100,12 +102,14 @@ def paired(space: Space, first: Reader, second: Reader) -> tuple[ValuePair, ...]
     named = {
         value.name: known
         for value, known in first.values.items()
-        if value.name and isinstance(known, Form)
+        if value.name and value.name not in first.source.parts and isinstance(known, Form)
     }
     found = []
     for step in second.steps:
         for value in step.op.node.outputs:
             new = second.values.get(value)
+            if value.name in second.source.parts:
+                continue
             if not value.name or not isinstance(new, Form) or new.base is None:
                 continue
             for name in (value.name, new.base.maker):

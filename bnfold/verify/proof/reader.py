@@ -36,14 +36,15 @@ class Step:
         op: the op with its operands.
         results: what its outputs are.
         fresh: values that it made and the original does not have (folded model only).
-        inner: what its result depends on beside its operands: results of bodies, biases.
+        inner: what its result depends on beside its operands, each with a word for it: results
+            of bodies, biases, bounds.
         covered: operands that ``inner``, or a kernel that was compared, stands for.
     """
 
     op: Op
     results: tuple[Known, ...]
     fresh: tuple[Base, ...] = ()
-    inner: tuple[Form, ...] = ()
+    inner: tuple[tuple[str, Form], ...] = ()
     covered: frozenset[int] = frozenset()
 
 
@@ -164,7 +165,7 @@ class Reader:
         alone, so that equal bodies come out as equal.
         """
         keys: list[Hashable] = []
-        inner: list[Form] = []
+        inner: list[tuple[str, Form]] = []
         for name, graphs in sorted(op.bodies.items()):
             for graph in graphs:
                 self.values.update(self.source.constants(graph))
@@ -174,7 +175,11 @@ class Reader:
                 self._read_nodes(graph, depth + 1)
                 known = [self.known(value) for value in graph.outputs]
                 results = [operand_key(self.space, one) for one in known]
-                inner += [one for one in known if isinstance(one, Form)]
+                inner += [
+                    (f"result {place} of a body", one)
+                    for place, one in enumerate(known, len(inner))
+                    if isinstance(one, Form)
+                ]
                 keys.append((name, len(graph.inputs), tuple(results)))
         self.space.op = op.name
         self.space.inner, self.space.covered = inner, set()

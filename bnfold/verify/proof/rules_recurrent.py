@@ -61,7 +61,7 @@ def recurrent(space: Space, op: Op) -> list[Form]:
         np.zeros((1, 1)),
         grain if space.folded else EXACT,
     )
-    space.inner, space.covered = [whole], {0, 1, 3}
+    space.inner, space.covered = [("the bias", whole)], {0, 1, 3}
     full_bias = space.full(whole)
     kinds = [(op.shape(i), op.dtype(i)) for i in range(len(op.node.outputs))]
     results = space.intern_all((op.op_type, gates.id, full_bias.id, rest), kinds)

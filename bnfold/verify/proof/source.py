@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bnfold.verify.proof.constants import Const, digest, of_tensor
+from bnfold.verify.proof.expansions import expand
 from bnfold.verify.proof.forms import Form, Shape, merged
 
 logger = logging.getLogger(__name__)
@@ -26,14 +27,16 @@ class Source:
     """One of the two models, on a scratch copy.
 
     Attributes:
-        model: the copy, functions inlined, shapes inferred anew.
+        model: the copy, functions inlined, fused ops written out, shapes inferred anew.
         overridable: whether initializers that are also inputs count as constants.
         wide_epsilon: read epsilons as they are in memory, not as the file format holds them.
+        parts: names of values that the model itself does not have, inside of fused ops.
     """
 
     model: ir.Model
     overridable: bool = False
     wide_epsilon: bool = False
+    parts: frozenset[str] = frozenset()
 
     @property
     def graph(self) -> ir.Graph:
@@ -89,6 +92,12 @@ class Op:
     def op_type(self) -> str:
         """The op type."""
         return self.node.op_type
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Domain and op type; the two products, which become each other, are one kind."""
+        product = not self.domain and self.op_type in ("MatMul", "Gemm")
+        return self.domain, "product" if product else self.op_type
 
     @property
     def domain(self) -> str:
@@ -225,6 +234,7 @@ def prepare(model: ir.Model, overridable: bool = False) -> Source:
     scratch = model.clone()
     if scratch.functions:
         scratch = InlinePass()(scratch).model
+    parts = expand(scratch)
     declared = {
         value: (value.shape, value.type)
         for graph in scratch.graphs()
@@ -244,7 +254,7 @@ def prepare(model: ir.Model, overridable: bool = False) -> Source:
     if declared and not inferred:
         for value, (shape, kind) in declared.items():
             value.shape, value.type = shape, kind
-    return Source(scratch, overridable)
+    return Source(scratch, overridable, parts=parts)
 
 
 @contextlib.contextmanager

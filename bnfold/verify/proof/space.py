@@ -193,6 +193,7 @@ def _joint_gap(parts: Sequence[Part], known: _Normal, folded: bool) -> Gap | Non
             with np.errstate(all="ignore"):
                 own = _known(part.noise) + _known(noise)
                 apart = np.maximum(np.abs(part.values - target) - own, 0.0)
+                apart = np.where(part.values == target, 0.0, apart)  # both infinite
         except ValueError:
             return None
         undefined = np.isnan(part.values) | np.isnan(target)

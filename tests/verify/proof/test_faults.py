@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from bnfold.verify.proof import Proof, ProofStatus, prove
+from bnfold.verify.proof.faults import describe
+from bnfold.verify.proof.forms import of_constant
+from bnfold.verify.proof.rounding import FLOAT32
 from tests.verify.proof.cases import CASES, Pair
 from tests.verify.proof.nets import Array, Net, Norm, norm, normal, rounded
 
@@ -344,6 +347,18 @@ def test_another_output_name_or_type() -> None:
     proof = prove(pair.original.model(), model)
     assert proof.status is ProofStatus.REFUTED
     assert "called" in proof.outputs[0].argument
+
+
+def test_an_unknown_shift_is_called_unknown() -> None:
+    """Behind a fault a shift may be anything: what is known there speaks, and never a NaN."""
+    shape = (1, 3)
+    old = of_constant(shape, None, np.array([[1.0, 2.0, 3.0]]), FLOAT32)
+    unknown = replace(old, const=np.array([[np.nan, 2.0, 3.0]]))
+    assert describe(unknown, old) == (
+        "has a shift that is not known at [:, 0]: an op before it differs"
+    )
+    beside = replace(old, const=np.array([[np.nan, 2.0, 3.5]]))
+    assert describe(beside, old) == "has shift 3.5 where the original has 3 at [:, 2]"
 
 
 def runs_alike(one: Net, two: Net) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from bnfold.verify.proof import ProofStatus, prove
@@ -105,6 +108,22 @@ def test_float32_arithmetic_of_another_tool() -> None:
     proof = prove(pair.original.model(), pair.folded.model())
     assert proof.status is ProofStatus.PROVED, (proof.notes, proof.refutations)
     assert 0.5 < proof.max_ulps <= 4.0
+
+
+@pytest.mark.parametrize("name", ["conv_bn", "grouped_conv_bn", "depthwise_conv_bn"])
+def test_folds_and_fusions_of_a_runtime(name: str, tmp_path: Path) -> None:
+    """What onnxruntime's offline optimization makes of a net, its own fused ops included."""
+    import onnxruntime
+
+    pair = CASES[name](np.random.default_rng(6))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(pair.original.proto().SerializeToString(), options)
+    rewritten = ir.load(tmp_path / "optimized.onnx")
+    assert any(node.domain == "com.microsoft" for node in rewritten.graph)
+    proof = prove(pair.original.model(), rewritten)
+    assert proof.status is ProofStatus.PROVED, (proof.refutations, proof.notes)
 
 
 def test_out_of_time_is_unknown() -> None:
