@@ -22,12 +22,14 @@ from bnfold.verify.proof.forms import (
     UnfitError,
     align,
     multiple,
+    of_base,
     peak_over,
     varies,
 )
 from bnfold.verify.proof.kernel_table import Place
 from bnfold.verify.proof.kernels import Kernel
 from bnfold.verify.proof.normal_forms import add, framed, passing, reducible
+from bnfold.verify.proof.padding import padding
 from bnfold.verify.proof.rounding import EXACT, Array, Grain
 from bnfold.verify.proof.source import Known, Op
 from bnfold.verify.proof.space import Space
@@ -288,6 +290,16 @@ def gemm(space: Space, op: Op) -> list[Form]:
     return [biased(form, op.input(2), beta, space)]
 
 
+def computed_gemm(space: Space, op: Op) -> list[Form]:
+    """Gemm of two computed values: its bias is added to what is left."""
+    if any(isinstance(known, Const) for known in op.inputs[:2]):
+        raise UnfitError("a constant operand")
+    settings = (op.integer("transA", 0), op.integer("transB", 0), op.real("alpha", 1.0))
+    operands = tuple(space.full(operand(space, known)).id for known in op.inputs[:2])
+    base = space.intern(("Gemm", settings, operands), op.shape_of_rank(2), op.dtype())
+    return [biased(of_base(base, op.dtype()), op.input(2), op.real("beta", 1.0), space)]
+
+
 def einsum(space: Space, op: Op) -> list[Form]:
     """Einsum of one computed and one constant operand."""
     if len(op.inputs) != 2:
@@ -340,30 +352,44 @@ class Window:
     blocked: bool
 
 
-def _window(op: Op, kernel: Const, transposed: bool) -> Window:
+def _window(op: Op, kernel: Const) -> Window:
     sizes = kernel.shape[2:]
-    strides = op.integers("strides") or (1,) * len(sizes)
-    dilations = op.integers("dilations") or (1,) * len(sizes)
+    x = op.input(0)
+    dims = (x.shape or ())[2:] if isinstance(x, Form) else ()
+    if len(dims) != len(sizes):
+        raise UnfitError("rank does not fit the kernel")
+    auto, pads = padding(op, sizes, dims)
+    group = op.integer("group", 1)
+    key = (*_steps(op, sizes), auto, pads, group)
+    return Window(sizes, group, key, pads is None or any(pads))
+
+
+def _transposed_window(op: Op, kernel: Const) -> Window:
+    sizes = kernel.shape[2:]
+    none = (0,) * (2 * len(sizes))
     auto = op.text("auto_pad", "NOTSET")
-    pads = op.integers("pads") or (0,) * (2 * len(sizes))
+    pads = op.integers("pads") or none
     if auto == "VALID":
-        auto, pads = "NOTSET", (0,) * (2 * len(sizes))
+        auto, pads = "NOTSET", none
     extra = op.integers("output_padding") or (0,) * len(sizes)
     wanted = op.integers("output_shape")
+    strides, dilations = _steps(op, sizes)
     group = op.integer("group", 1)
     key = (strides, dilations, auto, pads if auto == "NOTSET" else (), extra, wanted, group)
-    if transposed:
-        pointwise = all(s == 1 for s in sizes + strides) and not any(extra) and not wanted
-        return Window(sizes, group, key, not pointwise or any(pads) or auto != "NOTSET")
-    # SAME pads nothing where the kernel covers one element.
-    padded = any(pads) if auto == "NOTSET" else any(size > 1 for size in sizes)
-    return Window(sizes, group, key, padded)
+    pointwise = all(s == 1 for s in sizes + strides) and not any(extra) and not wanted
+    return Window(sizes, group, key, not pointwise or any(pads) or auto != "NOTSET")
+
+
+def _steps(op: Op, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Strides and dilations."""
+    once = (1,) * len(sizes)
+    return op.integers("strides") or once, op.integers("dilations") or once
 
 
 def conv(space: Space, op: Op) -> list[Form]:
     """Conv, grouped or not, of any rank."""
     kernel = weight(op.input(1))
-    window = _window(op, kernel, False)
+    window = _window(op, kernel)
     outputs, each = kernel.shape[:2]
     groups = window.group
     if groups < 1 or outputs % groups:
@@ -375,7 +401,7 @@ def conv(space: Space, op: Op) -> list[Form]:
 def conv_transpose(space: Space, op: Op) -> list[Form]:
     """ConvTranspose, grouped or not, of any rank."""
     kernel = weight(op.input(1))
-    window = _window(op, kernel, True)
+    window = _transposed_window(op, kernel)
     channels, each = kernel.shape[:2]
     groups = window.group
     if groups < 1 or channels % groups:

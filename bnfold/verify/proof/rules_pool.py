@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from bnfold.verify.proof.constants import Const
 from bnfold.verify.proof.forms import Form, Shape, UnfitError
 from bnfold.verify.proof.normal_forms import passing, reducible
+from bnfold.verify.proof.padding import padding
 from bnfold.verify.proof.rounding import Array
 from bnfold.verify.proof.rules_affine import computed
 from bnfold.verify.proof.rules_move import rearranged
@@ -33,25 +35,41 @@ def _key(op: Op) -> tuple[object, ...]:
     return (op.op_type, op.since, op.attribute_key)
 
 
+def _window(op: Op) -> tuple[tuple[object, ...], bool]:
+    """A key that is equal for equal windows, and whether anything beyond the operand is seen."""
+    sizes = op.integers("kernel_shape")
+    x = op.input(0)
+    dims = (x.shape or ())[2:] if isinstance(x, Form) else ()
+    auto, ceil = op.text("auto_pad", "NOTSET"), op.integer("ceil_mode", 0)
+    pads: tuple[int, ...] | None = None
+    # Whether VALID heeds ceil_mode is not defined.
+    if len(dims) == len(sizes) and not (auto == "VALID" and ceil):
+        was, (auto, pads) = auto, padding(op, sizes, dims)
+        ceil = ceil if was == "NOTSET" else 0
+    once = (1,) * len(sizes)
+    rest = dict(op.attributes)
+    for name in ("storage_order", "pads"):  # the one orders the indices, which are not used
+        rest.pop(name, None)
+    rest |= {"auto_pad": auto, "ceil_mode": ceil}
+    rest |= {name: op.integers(name) or once for name in ("strides", "dilations")}
+    outside = bool(ceil) or (any(pads) if pads is not None else auto != "VALID")
+    return (op.op_type, op.since, tuple(sorted(rest.items())), pads), outside
+
+
 def max_pool(space: Space, op: Op) -> list[Form]:
     """MaxPool and GlobalMaxPool: a rising affine passes."""
     if any(is_read(value) for value in op.node.outputs[1:]):
         raise UnfitError("the indices are used")
     form = _operand(space, op, None, "fixed", signed=False)
-    return [
-        rearranged(space, op, form, _key(op), op.shape_of_rank(len(form.coef.shape)), lambda a: a)
-    ]
+    return [_pooled(space, op, form, _window(op)[0])]
 
 
 def average_pool(space: Space, op: Op) -> list[Form]:
     """AveragePool and GlobalAveragePool; zeros that are averaged in stop a shift."""
-    padded = any(op.integers("pads")) or op.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    partial = padded or bool(op.integer("ceil_mode", 0))
-    zeros = partial and bool(op.integer("count_include_pad", 0))
+    key, outside = _window(op)
+    zeros = outside and bool(op.integer("count_include_pad", 0))
     form = _operand(space, op, None, "none" if zeros else "fixed")
-    return [
-        rearranged(space, op, form, _key(op), op.shape_of_rank(len(form.coef.shape)), lambda a: a)
-    ]
+    return [_pooled(space, op, form, key)]
 
 
 def _pooled(space: Space, op: Op, form: Form, key: tuple[object, ...]) -> Form:
@@ -73,13 +91,18 @@ def _reduced(op: Op, rank: int) -> tuple[tuple[int, ...], bool]:
 
 
 def reduce_(space: Space, op: Op) -> list[Form]:
-    """ReduceMean, ReduceSum, ReduceMax, ReduceMin."""
+    """ReduceMean, ReduceSum, ReduceMax, ReduceMin, and the norms ReduceL1 and ReduceL2."""
     given = computed(op.input(0))
     if given.shape is None:
         raise UnfitError("unknown rank")
     before = given.shape
     axes, keep = _reduced(op, len(before))
-    if op.op_type in ("ReduceMean", "ReduceSum"):
+    if op.op_type in ("ReduceL1", "ReduceL2"):
+        form = space.snap(given)
+        if not np.any(form.const):  # a norm does not see a sign
+            form = replace(form, coef=np.abs(form.coef))
+        form = passing(space, form, axes, shift="none", signed=False)
+    elif op.op_type in ("ReduceMean", "ReduceSum"):
         form = reducible(space, space.snap(given), axes, mean=op.op_type == "ReduceMean")
     else:
         form = _operand(space, op, axes, "fixed", signed=False)
