@@ -126,11 +126,39 @@ def mul(space: Space, op: Op) -> list[Form]:
 
 
 def div(space: Space, op: Op) -> list[Form]:
-    """Div by a constant, or of two computed values, each up to a factor."""
+    """Div by a constant, of a constant, or of two computed values, each up to a factor."""
     left, right = op.input(0), op.input(1)
     if isinstance(right, Const):
         return [scaled(space, op, computed(left), constant(right), inverse=True)]
+    if isinstance(left, Const):
+        divided = _one_over(space, op, computed(right))
+        return [scaled(space, op, divided, constant(left))]
     return [_bilinear(space, op, computed(left), computed(right), commutes=False)]
+
+
+def _one_over(space: Space, op: Op, form: Form) -> Form:
+    """The reciprocal of a value, up to a factor."""
+    form = homogeneous(space, form)
+    if np.any(form.coef == 0):
+        form = of_base(space.full(form), form.dtype)
+    assert form.base is not None
+    base = space.intern(("Reciprocal", form.base.id), form.shape, op.dtype())
+    coef = 1.0 / form.coef
+    units = np.abs(coef) * form.doubt
+    return multiple(base, form.shape, op.dtype(), coef, units, form.grain, form.via)
+
+
+def reciprocal(space: Space, op: Op) -> list[Form]:
+    """Reciprocal: the inverse of a factor passes."""
+    return [_one_over(space, op, computed(op.input(0)))]
+
+
+def mean(space: Space, op: Op) -> list[Form]:
+    """Mean of any number of operands."""
+    (total,) = add(space, op)
+    if total.shape is None:
+        raise UnfitError("rank unknown")
+    return [total.times(np.full((1,) * len(total.shape), 1.0 / len(op.inputs)), EXACT)]
 
 
 def neg(space: Space, op: Op) -> list[Form]:

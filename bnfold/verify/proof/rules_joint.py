@@ -64,7 +64,8 @@ def normalization(space: Space, op: Op) -> list[Form]:
     rank = len(shape)
     scale = _per_element(op, op.input(1), rank)
     key = (op.op_type, op.since, op.attribute_key, space.full(x).id)
-    form = of_base(space.intern(key, shape, op.dtype()), op.dtype())
+    dtype = op.dtype() or x.dtype
+    form = of_base(space.intern(key, shape, dtype), dtype)
     form = form.times(align(scale.real, rank), scale.grain)
     bias = op.input(2)
     if bias is not None:
@@ -76,10 +77,12 @@ def normalization(space: Space, op: Op) -> list[Form]:
 
 
 def _per_element(op: Op, known: Known | None, rank: int) -> Const:
-    """Scale or bias as it broadcasts to the value: per channel for an InstanceNormalization."""
+    """Scale or bias as it broadcasts to the value: along its last axes, or per channel."""
     const = constant(known)
-    if op.op_type != "InstanceNormalization":
+    if op.op_type == "LayerNormalization":
         return const
+    if op.op_type == "GroupNormalization" and op.version < 21:
+        raise UnfitError("per group")
     return Const(const.value.reshape(1, -1, *(1,) * (rank - 2)), const.dtype, const.grain)
 
 

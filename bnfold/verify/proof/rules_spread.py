@@ -156,11 +156,19 @@ def resize(space: Space, op: Op) -> list[Form]:
     shape = op.shape_of_rank(len(before))
     if form.dtype not in GRAINS:
         raise UnfitError("no floats of known rank")
-    if op.text("coordinate_transformation_mode", "") == "tf_crop_and_resize":
-        raise UnfitError("elements from outside")
-    moving = tuple(
-        i for i, (a, b) in enumerate(zip(before, shape, strict=True)) if a != b or a is None
-    )
+    mode = op.text("coordinate_transformation_mode", "")
+    if mode in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
+        raise UnfitError("elements from outside, or moved by half of one")
+    scales = op.input(2 if op.op_type == "Resize" and op.version >= 11 else 1)
+    if isinstance(scales, Const) and scales.value.size == len(before):
+        # Where the inference knows no dims, the scales say which axes stay.
+        still = scales.real.reshape(-1) == 1
+        shape = tuple(a if s else b for a, b, s in zip(before, shape, still, strict=True))
+        moving = tuple(np.flatnonzero(~still).tolist())
+    else:
+        moving = tuple(
+            i for i, (a, b) in enumerate(zip(before, shape, strict=True)) if a != b or a is None
+        )
     form = passing(space, form, moving)
     key = (
         op.op_type,
