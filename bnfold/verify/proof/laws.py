@@ -61,6 +61,8 @@ LAWS: Mapping[str, tuple[Law, ...]] = {
     "GlobalMaxPool": (pool.max_pool,),
     "AveragePool": (pool.average_pool,),
     "GlobalAveragePool": (pool.average_pool,),
+    "LpPool": (pool.lp_pool,),
+    "GlobalLpPool": (pool.lp_pool,),
     "ReduceMean": (pool.reduce_,),
     "ReduceSum": (pool.reduce_,),
     "ReduceMax": (pool.reduce_,),

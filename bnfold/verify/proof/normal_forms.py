@@ -277,16 +277,21 @@ def add(space: Space, first: Form, second: Form) -> Form:
 
 
 def relative(
-    space: Space, key: Hashable, lead: Form, others: Sequence[Form], shape: Shape | None
+    space: Space,
+    key: Hashable,
+    lead: Form,
+    others: Sequence[Form],
+    shape: Shape | None,
+    live: Array,
 ) -> Base:
     """The base of an op that passes an affine common to its operands.
 
-    The others are held as functions of their bases after the lead's affine has been undone;
-    where the lead's coef is 0 that is undefined, and any value agrees.
+    The others are held as functions of their bases after the lead's affine has been undone.
+    ``live`` is 1 where the lead is a function of its base, and 0 where it is constant.
     """
     inverse = 1.0 / np.where(lead.coef == 0, np.nan, lead.coef)
     size = np.abs(inverse)
-    parts: list[Part] = []
+    parts = [Part(live, 0.0, 0.0, 0.0)]
     via = lead.via
     for form in others:
         grain = coarser(lead.grain, form.grain)

@@ -14,6 +14,7 @@ from bnfold.verify.proof.constants import Const, of_tensor
 from bnfold.verify.proof.forms import Base, Form, UnfitError, merged, of_base
 from bnfold.verify.proof.laws import laws_of
 from bnfold.verify.proof.precomputed import evaluate
+from bnfold.verify.proof.rounding import GRAINS
 from bnfold.verify.proof.rules_nonlinear import opaque, operand_key
 from bnfold.verify.proof.source import Known, Op, Source, live_nodes, shape_of
 from bnfold.verify.proof.space import Space
@@ -149,7 +150,7 @@ class Reader:
         made = len(self.space.fresh)
         for law in laws_of(op):
             try:
-                return list(law(self.space, op))
+                return [_typed(known, op) for known in law(self.space, op)]
             except UnfitError:
                 del self.space.fresh[made:]
             except FORGIVEN as error:
@@ -184,6 +185,16 @@ class Reader:
         self.space.op = op.name
         self.space.inner, self.space.covered = inner, set()
         return tuple(keys)
+
+
+def _typed(known: Known, op: Op) -> Known:
+    """The form with its operand's type, where the shape inference knows none."""
+    given = op.input(0)
+    if isinstance(known, Const) or known.dtype is not None or op.op_type == "Shape":
+        return known
+    if not isinstance(given, Form) or given.dtype not in GRAINS:
+        return known
+    return replace(known, dtype=given.dtype)
 
 
 def _with_dims(known: Known, value: ir.Value) -> Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,13 +47,33 @@ def _common(
     others = [space.snap(form) for i, form in enumerate(forms) if i != lead]
     if first.base is None or (rising and np.any(first.coef < 0)):
         raise UnfitError("no common affine")
-    dead = first.coef == 0
-    if any(np.any(dead & ((o.coef != 0) | (o.const != first.const))) for o in others):
-        raise UnfitError("operands are constant in part")
+    live = (first.coef != 0).astype(np.float64)
+    first = _with_measure(first, others, rising=rising)
+    assert first.base is not None
     ids = tuple(o.base.id if o.base is not None else -1 for o in others)
-    base = relative(space, (*key, lead, first.base.id, ids), first, others, shape)
+    base = relative(space, (*key, lead, first.base.id, ids), first, others, shape, live)
     via = first.via.union(*(o.via for o in others))
     return replace(first, shape=shape, dtype=op.dtype(), base=base, via=via)
+
+
+def _with_measure(lead: Form, others: Sequence[Form], *, rising: bool) -> Form:
+    """The lead with a scale where it is constant, too: how far off the first of the others is.
+
+    There the op is one of 0 and the others, and the scale is what both models measure them by.
+    """
+    dead = lead.coef == 0
+    if not np.any(dead):
+        return lead
+    measure, doubt = np.ones_like(lead.coef), np.zeros_like(lead.coef)
+    for other in reversed(others):
+        apart = other.const - lead.const
+        measure = np.where(apart == 0, measure, np.abs(apart) if rising else apart)
+        doubt = np.where(apart == 0, doubt, other.unit + lead.unit)
+    return replace(
+        lead,
+        coef=np.where(dead, measure, lead.coef),
+        scale_unit=np.where(dead, doubt, lead.scale_unit),
+    )
 
 
 def normalization(space: Space, op: Op) -> list[Form]:

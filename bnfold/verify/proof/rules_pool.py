@@ -72,6 +72,21 @@ def average_pool(space: Space, op: Op) -> list[Form]:
     return [_pooled(space, op, form, key)]
 
 
+def lp_pool(space: Space, op: Op) -> list[Form]:
+    """LpPool and GlobalLpPool: the size of a scale passes, zeros around or not."""
+    given = computed(op.input(0))
+    form = _normed(space, given, tuple(range(2, len(given.shape or ()))))
+    return [_pooled(space, op, form, _window(op)[0])]
+
+
+def _normed(space: Space, given: Form, axes: tuple[int, ...]) -> Form:
+    """The operand of a norm over axes, which does not see a sign."""
+    form = space.snap(given)
+    if not np.any(form.const):
+        form = replace(form, coef=np.abs(form.coef))
+    return passing(space, form, axes, shift="none", signed=False)
+
+
 def _pooled(space: Space, op: Op, form: Form, key: tuple[object, ...]) -> Form:
     """The result, on which parameters stand as on the operand."""
     shape = op.shape_of_rank(len(form.coef.shape))
@@ -98,10 +113,7 @@ def reduce_(space: Space, op: Op) -> list[Form]:
     before = given.shape
     axes, keep = _reduced(op, len(before))
     if op.op_type in ("ReduceL1", "ReduceL2"):
-        form = space.snap(given)
-        if not np.any(form.const):  # a norm does not see a sign
-            form = replace(form, coef=np.abs(form.coef))
-        form = passing(space, form, axes, shift="none", signed=False)
+        form = _normed(space, given, axes)
     elif op.op_type in ("ReduceMean", "ReduceSum"):
         form = reducible(space, space.snap(given), axes, mean=op.op_type == "ReduceMean")
     else:

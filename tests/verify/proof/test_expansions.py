@@ -100,10 +100,8 @@ def test_another_setting_is_refuted(name: str, params: list[float] | None) -> No
     assert proof.status is ProofStatus.REFUTED, (proof.outputs, proof.notes)
 
 
-@pytest.mark.parametrize("name", list(ACTIVATIONS))
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "Clip"])
 def test_fused_gemm(name: str) -> None:
-    if name == "Clip":
-        pytest.skip("no runtime fuses a Clip with a Gemm")
     rng = np.random.default_rng(2)
     w, b, bn = normal(rng, 6, 8), normal(rng, 8), norm(rng, 8)
     plain = Net().input("x", ["N", 6]).const(w=w, b=b).add("Gemm", "x w b", "h", name="fc")

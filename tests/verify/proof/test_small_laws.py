@@ -58,6 +58,32 @@ def norm_of_rows(op: str) -> Build:
     return build
 
 
+def lp_pool(rng: np.random.Generator, fault: float) -> tuple[Net, Net]:
+    """As any norm, with zeros around."""
+    s = normal(rng, 4, 1, 1)
+    one, two = (Net().input("x", ["N", 4, 6, 6]) for _ in range(2))
+    settings = {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}
+    one.const(s=s).add("Mul", "x s", "d").add("LpPool", "d", "y", **settings)
+    two.const(s=rounded(np.abs(s) * np.float64(fault))).add("LpPool", "x", "d", **settings)
+    return one, two.add("Mul", "d s", "y")
+
+
+def where_a_channel_is_constant(rng: np.random.Generator, fault: float) -> tuple[Net, Net]:
+    """A scale of 0 leaves two constants to choose from; scale and shift pass there, too."""
+    g, t, k = normal(rng, 4), normal(rng, 4), normal(rng, 4)
+    g[1] = 0.0
+    s, u = normal(rng, 4), normal(rng, 4)
+    one, two = (Net().input("x", ["N", 4]).input("c", ["N", 4], np.bool_) for _ in range(2))
+    one.const(g=g, t=t, k=k, s=s, u=u).add("Mul", "x g", "a").add("Add", "a t", "b")
+    one.add("Where", "c b k", "w").add("Mul", "w s", "v").add("Add", "v u", "y")
+    wide = s.astype(np.float64)
+    moved = k * wide + u
+    moved[1] *= fault
+    two.const(g=rounded(g * wide), t=rounded(t * wide + u), k=rounded(moved))
+    two.add("Mul", "x g", "a").add("Add", "a t", "b").add("Where", "c b k", "y")
+    return one, two
+
+
 def group_normalization(rng: np.random.Generator, fault: float) -> tuple[Net, Net]:
     """A scale behind it goes into its own."""
     g, b, s = normal(rng, 4), normal(rng, 4), normal(rng, 4, 1)
@@ -83,6 +109,8 @@ BUILDS: dict[str, Build] = {
     "mean": mean_of_two,
     "L1": norm_of_rows("ReduceL1"),
     "L2": norm_of_rows("ReduceL2"),
+    "LpPool": lp_pool,
+    "where": where_a_channel_is_constant,
     "group normalization": group_normalization,
     "gemm of values": gemm_of_values,
 }
