@@ -68,7 +68,13 @@ def test_the_training_script_ends_in_a_folded_model(tmp_path: Path) -> None:
     match = re.search(r"2 affines folded, accuracy (0\.\d+)", done.stdout)
     assert match and float(match[1]) > 0.7, done.stdout
     model = onnx.load(tmp_path / "digits.onnx")
-    assert {node.op_type for node in model.graph.node} <= {"Reshape", "Gemm", "Relu", "Softmax"}
+    assert {node.op_type for node in model.graph.node} <= {
+        "Flatten",
+        "Reshape",
+        "Gemm",
+        "Relu",
+        "Softmax",
+    }
     assert (tmp_path / "digits.html").read_text("utf-8").startswith("<!")
 
 
