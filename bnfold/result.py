@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnfold.core.diagnostics import Fold, Kept
 from bnfold.core.errors import InputError, OutputError, VerificationError
+from bnfold.formats.sniff import KERAS_SUFFIXES
 from bnfold.report.build import build_report
 from bnfold.report.facts import model_facts
 from bnfold.report.graphview import graph_view
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from bnfold.bench.types import Benchmark
     from bnfold.formats.keras.folded import FoldedKeras
     from bnfold.verify.types import Verification
-
-_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -141,12 +140,12 @@ class FoldResult:
         if certificate is not None:
             from bnfold.verify.proof.certificate import written_with
 
-            wants_keras = Path(path).suffix.lower() in _KERAS_SUFFIXES and self.keras is None
+            wants_keras = Path(path).suffix.lower() in KERAS_SUFFIXES and self.keras is None
             found = self._as_keras if wants_keras and self.again is not None else self
             with written_with(certificate, found.certificate(), force=force):
                 found.save(path, force=force, progress=progress)
             return
-        if Path(path).suffix.lower() in _KERAS_SUFFIXES:
+        if Path(path).suffix.lower() in KERAS_SUFFIXES:
             self._folded_keras().save(path, force=force)
             return
         from bnfold.formats.onnx.save import save_onnx

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_KERAS = (".keras", ".h5", ".hdf5")
-
 
 def choose_target(
     model: Path, output: str | None, form: str | None, *, force: bool
@@ -25,11 +23,12 @@ def choose_target(
     """
     from bnfold.core.errors import OutputError
     from bnfold.formats.atomic import check_target
+    from bnfold.formats.sniff import KERAS_SUFFIXES
     from bnfold.formats.text import shown
 
     target = Path(output) if output else default_output(model, form or "onnx")
     suffix = target.suffix.lower()
-    wanted = "keras" if suffix in _KERAS else "onnx" if suffix == ".onnx" else ""
+    wanted = "keras" if suffix in KERAS_SUFFIXES else "onnx" if suffix == ".onnx" else ""
     if not wanted:
         raise OutputError(
             f"{shown(target)}: give a name that ends in .onnx, or in .keras or .h5 to get a Keras "

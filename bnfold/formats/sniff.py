@@ -40,12 +40,14 @@ class FileKind(enum.Enum):
     SAVED_MODEL = "SavedModel folder"
 
 
-_SUFFIXES = {
+# How a file of each kind may be called, the usual name first.
+SUFFIXES = {
     FileKind.ONNX: (".onnx",),
     FileKind.KERAS_ZIP: (".keras",),
     FileKind.KERAS_HDF5: (".h5", ".hdf5"),
     FileKind.SAVED_MODEL: (),
 }
+KERAS_SUFFIXES = (*SUFFIXES[FileKind.KERAS_ZIP], *SUFFIXES[FileKind.KERAS_HDF5])
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def _describe_folder(path: Path) -> FileDetails:
     models = sorted(
         entry.name
         for entry in path.iterdir()
-        if entry.suffix.lower() in (".onnx", ".keras", ".h5", ".hdf5")
+        if entry.suffix.lower() in (*SUFFIXES[FileKind.ONNX], *KERAS_SUFFIXES)
     )
     if models:
         raise _unusable(path, "a folder", f"give one of the models in it, such as {models[0]}")
@@ -303,8 +305,8 @@ def _describe_folder(path: Path) -> FileDetails:
 
 def _with_suffix_note(details: FileDetails) -> FileDetails:
     suffix = details.path.suffix.lower()
-    fitting = _SUFFIXES[details.kind]
-    known = {suffix for suffixes in _SUFFIXES.values() for suffix in suffixes}
+    fitting = SUFFIXES[details.kind]
+    known = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
     if suffix in fitting or suffix not in known:
         return details
     article = "an" if details.kind is FileKind.ONNX else "a"

@@ -22,11 +22,8 @@ from bnfold.formats.keras.graph import KerasGraph
 from bnfold.formats.keras.live_fold import fold_live
 from bnfold.formats.keras.read import read_keras
 from bnfold.formats.keras.write import write_keras
-from bnfold.formats.sniff import FileKind, describe
+from bnfold.formats.sniff import KERAS_SUFFIXES, SUFFIXES, FileKind, describe
 from bnfold.formats.text import shown
-
-SUFFIXES = {FileKind.KERAS_ZIP: (".keras",), FileKind.KERAS_HDF5: (".h5", ".hdf5")}
-"""How a file of each kind may be called, the usual name first."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,9 @@ def fold_keras(source: Path | Any) -> FoldedKeras:
     """
     if not isinstance(source, Path):
         live = fold_live(source)
-        every = tuple(one for names in SUFFIXES.values() for one in names)
-        return FoldedKeras(live.model, live.original, live.folded, live.folds, live.kept, every)
+        return FoldedKeras(
+            live.model, live.original, live.folded, live.folds, live.kept, KERAS_SUFFIXES
+        )
     graph = read_keras(source)
     result = fold_graph(graph)
     suffixes = suffixes_of(source)
@@ -93,7 +91,8 @@ def fold_keras(source: Path | Any) -> FoldedKeras:
 
 def suffixes_of(source: Path) -> tuple[str, ...]:
     """How a folded copy of this Keras file may be called; nothing for any other file."""
-    return SUFFIXES.get(describe(source).kind, ())
+    kind = describe(source).kind
+    return SUFFIXES[kind] if kind in (FileKind.KERAS_ZIP, FileKind.KERAS_HDF5) else ()
 
 
 def check_suffix(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
