@@ -41,6 +41,7 @@ class Emitter:
         self.labels: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._small: dict[tuple[Any, ...], ir.Value] = {}
+        self._made: dict[tuple[Any, ...], ir.Node] = {}
 
     def inner(self) -> Emitter:
         """An emitter for the body of a node: its own nodes, everything else in common."""
@@ -71,7 +72,7 @@ class Emitter:
         name: str = "",
         attributes: Mapping[str, Attribute | None] | None = None,
     ) -> list[ir.Value]:
-        """Append a node.
+        """Append a node; one that computes the same of the same values is used again.
 
         Args:
             op: operator of the default domain, or "domain::operator".
@@ -84,12 +85,14 @@ class Emitter:
         """
         if "bfloat16" in [made[0] for made in outputs if made is not None]:
             self._check_bfloat16(op, label)
+        given = {key: one for key, one in (attributes or {}).items() if one is not None}
+        key = _identity(op, inputs, outputs, given)
+        if key in self._made:
+            return list(self._made[key].outputs)
         domain, _, op = op.rpartition("::")
         full = self.unique(f"{label}/{name or op}" if label else name or op)
         attrs = [
-            ir.convenience.convert_attribute(key, _storable(value))
-            for key, value in (attributes or {}).items()
-            if value is not None
+            ir.convenience.convert_attribute(key, _storable(value)) for key, value in given.items()
         ]
         last = max((i for i, value in enumerate(inputs) if value is not None), default=-1)
         values = [
@@ -104,6 +107,8 @@ class Emitter:
         ]
         node = ir.Node(domain, op, inputs[: last + 1], attrs, outputs=values, name=full)
         self.nodes.append(node)
+        if key is not None:
+            self._made[key] = node
         if label:
             self.labels[full] = label
         return list(node.outputs)
@@ -141,6 +146,25 @@ class Emitter:
     def integers(self, values: Sequence[int], name: str) -> ir.Value:
         """A one-dimensional int64 constant."""
         return self.constant(np.asarray(values, dtype=np.int64), name)
+
+
+def _identity(
+    op: str,
+    inputs: Sequence[ir.Value | None],
+    outputs: Sequence[tuple[str, Sequence[Dim]] | None],
+    attributes: Mapping[str, Attribute],
+) -> tuple[Any, ...] | None:
+    """What two nodes that compute the same have in common; None for one that stands alone.
+
+    Identity is there to make a second value, and bodies are not compared.
+    """
+    if op == "Identity" or any(
+        isinstance(one, (ir.Graph, ir.TensorProtocol)) for one in attributes.values()
+    ):
+        return None
+    settings = tuple(sorted((name, repr(one)) for name, one in attributes.items()))
+    wanted = tuple(None if one is None else one[0] for one in outputs)
+    return op, tuple(id(one) for one in inputs), wanted, settings
 
 
 @cache

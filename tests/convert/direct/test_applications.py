@@ -49,8 +49,14 @@ def test_family(keras3: Any, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_family_within_the_derived_bounds(keras3: Any, name: str) -> None:
-    """Every check passes, the one against Keras among them; no fixed tolerance."""
-    result = bnfold.fold(build(keras3, name))
+    """Every check passes, the one against Keras among them; no fixed tolerance.
+
+    On images such as the statistics are of: from others EfficientNet makes outputs of 1e6, which
+    rounding moves by as much.
+    """
+    model = build(keras3, name)
+    (port,) = convert(model).model.graph.inputs
+    result = bnfold.fold(model, inputs={port.name: image(name)})
     assert result.verification is not None
     assert result.verification.passed, result.verification
     status = {check.kind: check.status for check in result.verification.checks}

@@ -19,7 +19,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
 from tests.convert import zoo
 from tests.convert.direct import kinds, layer_rows, more_rows
-from tests.convert.direct.side_by_side import assert_equal, run_keras
+from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 _KINDS = {**zoo.KINDS, **kinds.KINDS}
 
@@ -137,6 +137,22 @@ def test_what_nobody_reads_is_not_emitted(keras3: Any) -> None:
     assert "Equal" not in _ops(
         layer_rows.on((7,), lambda L: L.Embedding(5, 3, mask_zero=True), "int32")(keras3)
     )
+
+
+def test_the_same_of_the_same_is_computed_once(keras3: Any) -> None:
+    """Two ReLUs of one value are one node, two poolings of different sizes stay two."""
+    L = keras3.layers
+    x = L.Input((4, 4, 3), name="x")
+    first, second = L.ReLU(name="first")(x), L.ReLU(name="second")(x)
+    pooled = L.Add()([L.MaxPooling2D(2)(first), L.MaxPooling2D(2)(second)])
+    other = L.MaxPooling2D(3, strides=2, padding="same")(first)
+    model = keras3.Model(x, [pooled, other, first, second, first])
+    converted = convert(model).model
+    counts = Counter(node.op_type for node in converted.graph)
+    assert (counts["Relu"], counts["MaxPool"]) == (1, 2)
+    assert counts["Identity"] == 2  # an output of each name
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    assert_equal(run_onnx(converted, [images]), run_keras(model, [images]))
 
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
