@@ -170,3 +170,35 @@ def test_a_missing_vocabulary_says_what_to_do(keras: Any, tmp_path: Path) -> Non
                 new.writestr(name, old.read(name))
     with pytest.raises(UnsupportedLayerError, match=r"no vocabulary.*save it again"):
         convert(tmp_path / "lacking.keras")
+
+
+def test_feature_space(keras3: Any, tmp_path: Path) -> None:
+    """What Keras makes of a description of features: learned layers, joined."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    columns = {
+        "city": rng.choice(["rome", "oslo", "lima"], 32),
+        "size": rng.normal(4, 2, 32).astype(np.float32),
+        "value": rng.normal(size=32).astype(np.float32),
+        "zone": rng.integers(1, 5, 32),
+    }
+    space = keras3.utils.FeatureSpace(
+        {
+            "city": "string_categorical",
+            "size": "float_discretized",
+            "value": "float_normalized",
+            "zone": "integer_categorical",
+        }
+    )
+    space.adapt(tf.data.Dataset.from_tensor_slices(columns).batch(8))
+    y = keras3.layers.Dense(2, name="y")(space.get_encoded_features())
+    model = keras3.Model(space.get_inputs(), y)
+    model.save(tmp_path / "model.keras")
+    asked = {name: column[:5, None] for name, column in columns.items()}
+    want = np.asarray(model({name: tf.constant(one) for name, one in asked.items()}))
+    result = bnfold.fold(tmp_path / "model.keras", verify=False)
+    assert [one.source for one in result.folds] == ["value_preprocessor"]
+    kinds = {"city": object, "size": np.float32, "value": np.float32, "zone": np.int32}
+    feeds = [asked[port.name].astype(kinds[port.name]) for port in result.onnx.graph.inputs]
+    assert_equal(run_onnx(result.onnx, feeds), [want])
