@@ -46,8 +46,7 @@ def convert(source: str | Path | KerasGraph | Any, *, opset: int = 17) -> Conver
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise InputError(f"Opset {opset} cannot be written: choose {OLDEST_OPSET} to {newest}.")
-    model, labels = emit(read(source), opset)
-    return ConvertedModel(model, labels, None, "direct")
+    return emit(read(source), opset)
 
 
 def read(source: str | Path | KerasGraph | Any) -> KerasGraph:

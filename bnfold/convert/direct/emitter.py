@@ -39,6 +39,7 @@ class Emitter:
         self.nodes: list[ir.Node] = []
         self.initializers: list[ir.Value] = []
         self.labels: dict[str, str] = {}
+        self.steps: set[str] = set()
         self._names: dict[str, int] = {}
         self._small: dict[tuple[Any, ...], ir.Value] = {}
         self._made: dict[tuple[Any, ...], ir.Node] = {}
@@ -71,6 +72,7 @@ class Emitter:
         label: str,
         name: str = "",
         attributes: Mapping[str, Attribute | None] | None = None,
+        is_step: bool = False,
     ) -> list[ir.Value]:
         """Append a node; one that computes the same of the same values is used again.
 
@@ -82,6 +84,7 @@ class Emitter:
             name: what follows in the name; the op's by default.
             attributes: plain values, floats in float32 as a file holds them; None values are left
                 out.
+            is_step: whether it is a step of a layer's own formula, not an affine of the model.
         """
         if "bfloat16" in [made[0] for made in outputs if made is not None]:
             self._check_bfloat16(op, label)
@@ -111,6 +114,8 @@ class Emitter:
             self._made[key] = node
         if label:
             self.labels[full] = label
+        if is_step:
+            self.steps.add(full)
         return list(node.outputs)
 
     def _check_bfloat16(self, op: str, label: str) -> None:
