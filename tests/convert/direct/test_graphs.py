@@ -13,8 +13,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bnfold.convert.direct import UnsupportedLayerError, convert, read
+from bnfold.convert.direct import UnsupportedLayerError, convert, read, table
 from bnfold.convert.direct.driver import refuse_unsupported
+from bnfold.convert.direct.ops import cast, concat
+from bnfold.convert.direct.site import Site
+from bnfold.convert.direct.tensor import Tensor
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
 from tests.convert import zoo
@@ -176,6 +179,18 @@ def test_opset_out_of_range(keras3: Any) -> None:
     for opset in (12, 999):
         with pytest.raises(InputError, match=f"Opset {opset} cannot be written: choose 13 to"):
             convert(model, opset=opset)
+
+
+def test_what_is_not_valid_is_not_handed_out(keras3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is wrong about types: its layer is named, and the other road can be taken."""
+
+    def mixed(site: Site) -> Tensor:
+        return concat(site, [site.input, cast(site, site.input, "int64")], 1)
+
+    monkeypatch.setitem(table.LAYERS, "Dense", mixed)
+    model = layer_rows.on((4,), lambda L: L.Dense(8, name="wrong"))(keras3)
+    with pytest.raises(UnsupportedLayerError, match=r"'wrong'.*not valid.*inconsistent type"):
+        convert(model)
 
 
 def test_unknown_layer_is_named_before_any_work(keras3: Any) -> None:
