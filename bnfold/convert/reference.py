@@ -42,7 +42,8 @@ def backend_reference(model: Any) -> Reference:
     import keras
 
     def reference(arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.generic]]:
-        results = model(arrays[0] if len(arrays) == 1 else list(arrays), training=False)
+        given = keras.tree.pack_sequence_as(model.input, list(arrays))
+        results = model(given, training=False)
         return [keras.ops.convert_to_numpy(one) for one in keras.tree.flatten(results)]
 
     return reference
