@@ -22,6 +22,7 @@ from bnfold.convert.direct.activations import ACTIVATION_LAYERS, is_known_activa
 from bnfold.convert.direct.operators import OPERATORS, operator
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
+from bnfold.formats.keras.cells import stages_of
 from bnfold.formats.keras.graph import Layer
 from bnfold.formats.keras.roles import is_application_layer
 
@@ -52,6 +53,9 @@ LAYERS: Mapping[str, Rule] = {
     "Conv2DTranspose": convolutions.transposed,
     "Conv3D": convolutions.conv,
     "Conv3DTranspose": convolutions.transposed,
+    "ConvLSTM1D": recurrent.recurrent,
+    "ConvLSTM2D": recurrent.recurrent,
+    "ConvLSTM3D": recurrent.recurrent,
     "Convolution1D": convolutions.conv,
     "Convolution2D": convolutions.conv,
     "Convolution3D": convolutions.conv,
@@ -99,6 +103,7 @@ LAYERS: Mapping[str, Rule] = {
     "Normalization": normalizations.normalization,
     "Permute": shaping.permute_layer,
     "RMSNormalization": normalizations.rms_norm,
+    "RNN": recurrent.recurrent,
     "RandAugment": shaping.random_only,
     "RandomBrightness": shaping.random_only,
     "RandomColorDegeneration": shaping.random_only,
@@ -169,6 +174,8 @@ def why_unsupported(layer: Layer) -> str:
         return next((why for part in layer.parts.values() if (why := why_unsupported(part))), "")
     if rule_of(layer) is None:
         return "is not a layer that the direct converter knows"
+    if layer.class_name == "RNN" and stages_of(layer) is None:
+        return "has a cell that is not one of Keras's own"
     if layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
         function = str(layer.config.get("function", "__operators__.getitem"))
         if not tf_operators.is_known(function):

@@ -10,6 +10,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.attach import Holder, attach
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, LazyArray
+from bnfold.formats.keras.naming import numbered
 from bnfold.formats.keras.read_config import parse_model
 from bnfold.formats.text import clip
 
@@ -66,11 +67,22 @@ class _LiveHolder:
         return tuple(_lazy(weight, str(index)) for index, weight in enumerate(weights))
 
     def child(self, attribute: str) -> Holder | None:
-        child = getattr(self._held, attribute, None)
+        child = part_of(self._held, attribute)
         return None if child is None else _LiveHolder(child)
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         return {layer.name: _LiveHolder(layer) for layer in self._held.layers}
+
+
+def part_of(held: Any, attribute: str) -> Any:
+    """The layer that a live layer keeps under a name as `Layer.parts` has it."""
+    attribute, _, name = attribute.partition("/")
+    found = getattr(held, attribute, None)
+    if not name or found is None:
+        return found
+    members = list(found)
+    names = numbered(type(one).__name__ for one in members)
+    return dict(zip(names, members, strict=True)).get(name)
 
 
 def _lazy(weight: Any, key: str) -> LazyArray:

@@ -10,7 +10,7 @@ from bnfold.core.diagnostics import Fold, Kept
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.keras.graph import KerasGraph, Layer
-from bnfold.formats.keras.live import generation_of, read_live
+from bnfold.formats.keras.live import generation_of, part_of, read_live
 from bnfold.formats.keras.roles import roles
 from bnfold.formats.text import clip
 
@@ -107,8 +107,8 @@ def _fill_layer(new: Any, old: Any, data: Layer, before: Layer | None) -> None:
     if data.parts and before is not None:
         for attribute, part in data.parts.items():
             _fill_layer(
-                getattr(new, attribute),
-                getattr(old, attribute),
+                part_of(new, attribute),
+                part_of(old, attribute),
                 part,
                 before.parts.get(attribute),
             )

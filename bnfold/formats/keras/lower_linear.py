@@ -165,10 +165,9 @@ def embedding(view: View) -> Value:
     return view.op(Commute(move), [table, ids], shape, slots=[slot, None], dtype="float32")
 
 
-def _axes(view: View, batch: str, space: Axes, channels: tuple[str, ...]) -> Axes:
+def image_axes(view: View, space: Axes, channels: tuple[str, ...]) -> Axes:
     """Labels of an image in the layer's data format; no label for the batch."""
-    first: Axes = ((batch,),) if batch else ((),)
-    return (*first, channels, *space) if view.channels_first else (*first, *space, channels)
+    return ((), channels, *space) if view.channels_first else ((), *space, channels)
 
 
 def image_shape(view: View, batch: Dim, space: Sequence[Dim], channels: Dim) -> Shape:
@@ -193,7 +192,7 @@ def channel_axis(view: View, rank: int) -> int:
     return 1 if view.channels_first else rank - 1
 
 
-_PADS = "the convolution pads with zeros"
+PADS = "the convolution pads with zeros"
 _BORDER = "a transposed convolution reaches its borders with fewer taps"
 
 
@@ -230,14 +229,14 @@ def _convolved(
     if isinstance(channels, int):
         sizes["c"] = channels // groups
     labels = Labels(
-        _axes(view, "", free, ("g", "c")),
+        image_axes(view, free, ("g", "c")),
         (*taps, ("c",), ("g", "o")),
-        _axes(view, "", free, ("g", "o")),
+        image_axes(view, free, ("g", "o")),
         sizes,
     )
     space = space_of(view, x.shape)
     shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), filters)
-    padded = _padded(window, space)
+    padded = is_padded(window, space)
     return product(
         view,
         x,
@@ -247,13 +246,14 @@ def _convolved(
         bias=bias_slot(view, filters) if biased else None,
         bias_axis=channel_axis(view, len(shape)),
         shift_blocked=Reason.PADDING_SHIFT if padded else None,
-        detail=_PADS if padded else "",
+        detail=PADS if padded else "",
         suffix=suffix,
         op_type=op_type,
     )
 
 
-def _padded(window: Window, space: Shape) -> bool:
+def is_padded(window: Window, space: Shape) -> bool:
+    """Whether the window reaches beyond the data, or may do so."""
     pads = window.pads(space)
     return pads is None or any(pad != (0, 0) for pad in pads)
 
@@ -276,15 +276,15 @@ def _depthwise(view: View, x: Value, window: Window, *, biased: bool) -> Value:
     if isinstance(channels, int):
         sizes["g"] = channels
     labels = Labels(
-        _axes(view, "", free, ("g",)),
+        image_axes(view, free, ("g",)),
         (*taps, ("g",), ("o",)),
-        _axes(view, "", free, ("g", "o")),
+        image_axes(view, free, ("g", "o")),
         sizes,
     )
     wide = channels * multiplier if isinstance(channels, int) else None
     space = space_of(view, x.shape)
     shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), wide)
-    padded = _padded(window, space)
+    padded = is_padded(window, space)
     return product(
         view,
         x,
@@ -294,7 +294,7 @@ def _depthwise(view: View, x: Value, window: Window, *, biased: bool) -> Value:
         bias=bias_slot(view, wide) if biased else None,
         bias_axis=channel_axis(view, len(shape)),
         shift_blocked=Reason.PADDING_SHIFT if padded else None,
-        detail=_PADS if padded else "",
+        detail=PADS if padded else "",
         suffix="" if biased else "depthwise",
     )
 
@@ -331,9 +331,9 @@ def transposed(view: View) -> Value:
     if isinstance(channels, int):
         sizes["c"] = channels
     labels = Labels(
-        _axes(view, "", free, ("c",)),
+        image_axes(view, free, ("c",)),
         (*taps, ("o",), ("c",)),
-        _axes(view, "", free, ("o",)),
+        image_axes(view, free, ("o",)),
         sizes,
     )
     pointwise = {*window.kernel, *window.strides} == {1} and not any(any(row) for row in rows)

@@ -15,7 +15,8 @@ _CARRY_3 = frozenset({"Identity", "Normalization", "Rescaling"})
 OWN_MASKS = frozenset({"Add", "AdditiveAttention", "Attention", "Average", "Bidirectional"})
 OWN_MASKS |= {"Concatenate", "Embedding", "GRU", "GRUV1", "GroupQueryAttention", "LSTM", "LSTMV1"}
 OWN_MASKS |= {"GroupedQueryAttention", "Masking", "Maximum", "Minimum", "MultiHeadAttention"}
-OWN_MASKS |= {"Multiply", "SimpleRNN", "Subtract"}
+OWN_MASKS |= {"Multiply", "RNN", "SimpleRNN", "Subtract"}
+OWN_MASKS |= {"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 
 
 def carries_mask(layer: Layer, generation: int) -> bool:

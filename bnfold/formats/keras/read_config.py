@@ -24,6 +24,7 @@ from bnfold.formats.keras.graph import (
     leaves,
     map_leaves,
 )
+from bnfold.formats.keras.naming import numbered
 from bnfold.formats.keras.nodes import parse_node, stated_shapes
 from bnfold.formats.text import clip
 
@@ -126,7 +127,25 @@ def _wrapped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     cell = config.get("cell")
     if isinstance(cell, dict) and "class_name" in cell:
         found["cell"] = cell
-    return found
+    return found | listed_parts(class_name, config)
+
+
+def listed_parts(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Serialized layers in a list of a layer's config, by the names that Keras gives them."""
+    attribute = _LISTS.get(class_name, "")
+    parts = config.get(attribute)
+    if not isinstance(parts, list) or not all(_is_serialized(one) for one in parts):
+        return {}
+    names = numbered(str(one["class_name"]) for one in parts)
+    return {f"{attribute}/{name}": one for name, one in zip(names, parts, strict=True)}
+
+
+# The attribute that holds a list of layers.
+_LISTS = {"StackedRNNCells": "cells"}
+
+
+def _is_serialized(part: Any) -> bool:
+    return isinstance(part, dict) and "class_name" in part and "config" in part
 
 
 def _mirrored(layer: Mapping[str, Any]) -> dict[str, Any]:
