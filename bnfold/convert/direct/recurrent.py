@@ -86,11 +86,17 @@ class _Direction:
 def recurrent(site: Site) -> Tensor | list[Tensor]:
     """LSTM, GRU, SimpleRNN, ConvLSTM, RNN; with states where the config asks for them."""
     x, states = _arguments(site)
-    mask = site.mask(x, 2)
     order = Order(bool(site.config.get("go_backwards")), in_time=False)
-    y, finals = _directed(site, x, mask, states, order)
-    y.mask = mask if site.config.get("return_sequences") else None
+    y, finals = _directed(site, x, _mask(site, x, states), states, order)
+    y.mask = site.mask(x, 2) if site.config.get("return_sequences") else None
     return [y, *finals] if site.config.get("return_state") else y
+
+
+def _mask(site: Site, x: Tensor, states: Sequence[Tensor]) -> Tensor | None:
+    """Which steps count. What a value carries is lost on a Keras 3 layer that is given states."""
+    if states and site.generation == 3:
+        return site.argument_mask("mask", None)
+    return site.mask(x, 2)
 
 
 def _directed(
@@ -154,9 +160,8 @@ def bidirectional(site: Site) -> Tensor | list[Tensor]:
     ]
     if [bool(one.config.get("go_backwards")) for one in inner] != [False, True]:
         raise site.unsupported("has directions that do not run against each other")
-    mask = site.mask(x, 2)
-    alone = [_single(one) for one in inner]
-    forward, backward = alone
+    mask = _mask(site, x, states)
+    forward, backward = (_single(one) for one in inner)
     if mask is not None or states or not forward or not backward or _differ(forward, backward):
         return _apart(site, x, mask, states, inner)
     directions = [_direction(one, x) for one in (forward, backward)]
@@ -203,7 +208,7 @@ def _apart(
         finals += ends
     merged = _merge_two(site, results)
     for y in merged:
-        y.mask = mask if whole else None
+        y.mask = site.mask(x, 2) if whole else None
     if inner[0].config.get("return_state"):
         return [*merged, *finals]
     return merged if len(merged) > 1 else merged[0]

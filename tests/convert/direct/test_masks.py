@@ -54,6 +54,19 @@ ROWS: dict[str, Callable[[Any], list[Any]]] = {
         L.Bidirectional(L.GRU(3, return_sequences=True)),
         L.Dense(2),
     ],
+    "rnn": lambda L: [L.RNN(L.LSTMCell(5), return_sequences=True)],
+    "rnn_stack": lambda L: [L.RNN([L.LSTMCell(5), L.GRUCell(3)], go_backwards=True)],
+    "rnn_stack_states": lambda L: [L.RNN([L.LSTMCell(5), L.GRUCell(3)], return_state=True)],
+    "rnn_zeros": lambda L: [
+        L.RNN([L.GRUCell(3), L.GRUCell(4)], return_sequences=True, zero_output_for_mask=True)
+    ],
+    "bidirectional_states": lambda L: [
+        L.Bidirectional(L.LSTM(3, return_sequences=True, return_state=True), merge_mode="sum")
+    ],
+    "bidirectional_rnn": lambda L: [
+        L.Bidirectional(L.RNN([L.GRUCell(3), L.GRUCell(4)], return_sequences=True)),
+        L.GRU(2),
+    ],
     "mean": lambda L: [L.Dense(3), L.GlobalAveragePooling1D()],
     "max": lambda L: [L.GlobalMaxPooling1D()],
     "dropped": lambda L: [L.Conv1D(3, 2), L.LSTM(4)],

@@ -14,7 +14,7 @@ import pytest
 from bnfold.convert.direct import convert, read
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.onnx.fold import fold_model
-from tests.convert.direct import layer_rows, more_rows
+from tests.convert.direct import layer_rows, more_rows, recurrent_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 from tests.convert.zoo import randomize
 
@@ -59,7 +59,7 @@ _DIFFER: dict[str, tuple[int, int]] = dict.fromkeys(_MERGED, (1, 0)) | {
 
 
 _ALL = {**layer_rows.COMMON, **more_rows.ATTENTION, **more_rows.IMAGES}
-_ALL |= more_rows.ODD_CONVOLUTIONS
+_ALL |= {**more_rows.ODD_CONVOLUTIONS, **recurrent_rows.ROWS}
 _ROWS = [row for row in _ALL if row not in _NO_NUMBERS]
 
 
