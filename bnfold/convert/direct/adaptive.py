@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from bnfold.convert.direct.convolutions import (
@@ -55,7 +56,7 @@ def _equal(windows: list[tuple[int, int]]) -> int | None:
     """The distance of windows of one size and one distance; None where they have none."""
     if len({stop - start for start, stop in windows}) > 1:
         return None
-    steps = {two[0] - one[0] for one, two in zip(windows, windows[1:], strict=False)}
+    steps = {two[0] - one[0] for one, two in itertools.pairwise(windows)}
     if len(steps) > 1 or 0 in steps:
         return None
     return next(iter(steps), 1)

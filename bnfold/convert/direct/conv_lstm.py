@@ -12,7 +12,6 @@ from bnfold.convert.direct.convolutions import (
     channels_of,
     convolve,
     is_channels_first,
-    space_of,
     spatial_form,
 )
 from bnfold.convert.direct.layout import dynamic_shape, value
@@ -60,7 +59,7 @@ def conv_lstm(
         ]
         return lstm_states(inner, gates, before[1])
 
-    shape = list((steps.shape[0], *steps.shape[2:]))
+    shape = [steps.shape[0], *steps.shape[2:]]
     shape[axis] = filters
     state = tuple(shape), spatial_form(site, count + 2)
     return scan(site, steps, state, advance, order, given=states, mask=mask)

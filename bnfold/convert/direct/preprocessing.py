@@ -12,6 +12,7 @@ from bnfold.convert.direct.ops import cast, elementwise, reduce
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor, plain
 
+
 def category_encoding(site: Site) -> Tensor:
     """CategoryEncoding: whole numbers as vectors of zeros and ones, or as counts."""
     if site.argument(1, "count_weights") is not None:

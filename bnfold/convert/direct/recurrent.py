@@ -185,8 +185,8 @@ def _single(site: Site) -> Site | None:
 
 def _differ(one: Site, other: Site) -> bool:
     """Whether two directions cannot be one op."""
-    keys = ("units", "use_bias", "return_sequences", "return_state", "reset_after")
-    keys += (_PLAIN, _RECURRENT)
+    keys = {"units", "use_bias", "return_sequences", "return_state", "reset_after"}
+    keys |= {_PLAIN, _RECURRENT}
     same = _KINDS[one.layer.class_name] == _KINDS[other.layer.class_name]
     return not same or any(str(one.config.get(k)) != str(other.config.get(k)) for k in keys)
 

@@ -21,6 +21,7 @@ from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices
 from bnfold.convert.direct.resampling import needs_matrix, resampling
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain
+from bnfold.formats.keras.dtypes import gives_floats
 from bnfold.formats.keras.geometry import (
     fill_reshape,
     pairs_of,
@@ -39,19 +40,9 @@ def random_only(site: Site) -> Tensor:
     """Layers that do nothing at inference, unless they are called as in training."""
     if site.is_training and site.config.get("rate", 1):
         raise site.unsupported("is called with training=True, so its result is random")
-    if site.layer.class_name in _GIVES_FLOATS[site.generation]:
+    if gives_floats(site.layer.class_name, site.generation):
         return cast(site, site.input, site.dtype)
     return site.input
-
-
-# Layers of images that give their own dtype, whatever they are given; the others keep bytes.
-_GIVES_FLOATS = {
-    2: frozenset({"RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation"})
-    | {"RandomTranslation", "RandomZoom"},
-    3: frozenset({"AugMix", "CutMix", "RandAugment", "RandomElasticTransform", "RandomErasing"})
-    | {"RandomFlip", "RandomGaussianBlur", "RandomPerspective", "RandomRotation"}
-    | {"RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "Solarization"},
-}
 
 
 def flatten_layer(site: Site) -> Tensor:
@@ -256,9 +247,7 @@ def resize(
     return Tensor(tuple(shape), x.dtype, {form: made})
 
 
-def _by_matrices(
-    site: Site, x: Tensor, shape: Sequence[Dim], kind: str, antialias: bool
-) -> Tensor:
+def _by_matrices(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, antialias: bool) -> Tensor:
     form = spatial_form(site, x.rank)
     before, after = space_of(site, x.shape), space_of(site, shape)
     channels, done = channels_of(site, x.shape), list(before)

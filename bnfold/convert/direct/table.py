@@ -12,6 +12,7 @@ from bnfold.convert.direct import (
     convolutions,
     dense,
     images,
+    local,
     masks,
     merging,
     normalizations,
@@ -100,6 +101,8 @@ LAYERS: Mapping[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": normalizations.layer_norm,
+    "LocallyConnected1D": local.locally_connected,
+    "LocallyConnected2D": local.locally_connected,
     "LayerScale": normalizations.layer_scale,
     "Masking": masks.masking,
     "MaxPooling1D": shaping.pooling("MaxPool"),
@@ -139,6 +142,7 @@ LAYERS: Mapping[str, Rule] = {
     "RandomWidth": shaping.random_only,
     "RandomZoom": shaping.random_only,
     "RepeatVector": shaping.repeat_vector,
+    "ReversibleEmbedding": dense.reversible_embedding,
     "Rescaling": normalizations.rescaling,
     "Reshape": shaping.reshape_layer,
     "Resizing": images.resizing,
@@ -165,7 +169,7 @@ LAYERS: Mapping[str, Rule] = {
     "ZeroPadding3D": shaping.zero_padding,
 }
 
-WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
+WRAPPERS = frozenset({"Pipeline", "SpectralNormalization", "TimeDistributed"})
 
 
 def rule_of(layer: Layer) -> Rule | None:

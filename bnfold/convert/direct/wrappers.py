@@ -1,4 +1,4 @@
-"""Layers around layers: TimeDistributed and wrappers that do nothing at inference."""
+"""Layers around layers: TimeDistributed, Pipeline, and what does nothing at inference."""
 
 from __future__ import annotations
 
@@ -53,3 +53,13 @@ def transparent(site: Site, emit: Inner) -> Tensor:
     if inner is None:
         raise site.unsupported("wraps nothing that can be read")
     return emit(site, inner, site.input)
+
+
+def pipeline(site: Site, emit: Inner) -> Tensor:
+    """Pipeline: its layers one after the other."""
+    if not site.layer.parts:
+        raise site.unsupported("holds nothing that can be read")
+    x = site.input
+    for part in site.layer.parts.values():
+        x = emit(site, part, x)
+    return x

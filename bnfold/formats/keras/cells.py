@@ -15,11 +15,19 @@ from bnfold.formats.keras.keys import key_of
 
 _LAYER_OF: Mapping[str, str] = {"GRUCell": "GRU", "LSTMCell": "LSTM", "SimpleRNNCell": "SimpleRNN"}
 # How many states a recurrent layer carries from step to step.
-STATES: Mapping[str, int] = {"LSTM": 2, "LSTMV1": 2, "GRU": 1, "GRUV1": 1, "SimpleRNN": 1}
-STATES = {**STATES, "ConvLSTM1D": 2, "ConvLSTM2D": 2, "ConvLSTM3D": 2}
+STATES: Mapping[str, int] = {
+    "ConvLSTM1D": 2,
+    "ConvLSTM2D": 2,
+    "ConvLSTM3D": 2,
+    "GRU": 1,
+    "GRUV1": 1,
+    "LSTM": 2,
+    "LSTMV1": 2,
+    "SimpleRNN": 1,
+}
 # Settings of an RNN that say how its cells are run.
-_RUN = ("go_backwards", "return_sequences", "return_state", "stateful", "time_major", "unroll")
-_RUN += ("zero_output_for_mask",)
+_RUN = frozenset({"go_backwards", "return_sequences", "return_state", "stateful", "time_major"})
+_RUN |= {"unroll", "zero_output_for_mask"}
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _name(data: Mapping[str, Any]) -> str:
 def _edit_layer(data: dict[str, Any], key: str, edits: Edits) -> None:
     """Change a layer in place: its own settings, and what is in it."""
     config = data["config"]
-    if isinstance(config, list) or "layers" in config:
+    if isinstance(config, list) or ("layers" in config and data["class_name"] != "Pipeline"):
         _edit_model(data, key, edits)
         return
     names = {"layer": "forward_layer"} if data["class_name"] == "Bidirectional" else {}

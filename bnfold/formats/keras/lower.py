@@ -91,6 +91,8 @@ RULES: Mapping[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": linear.statistics_norm,
+    "LocallyConnected1D": linear.locally_connected,
+    "LocallyConnected2D": linear.locally_connected,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
     "MaxPooling1D": moves.pooling,
@@ -131,6 +133,7 @@ RULES: Mapping[str, Rule] = {
     "Resizing": moves.resizing,
     "ReLU": elementwise.activation_layer,
     "RepeatVector": moves.repeat_vector,
+    "ReversibleEmbedding": linear.reversible_embedding,
     "Rescaling": elementwise.rescaling,
     "Reshape": moves.reshape,
     "SeparableConv1D": linear.separable,
@@ -250,11 +253,15 @@ def _lower_layer(view: View, count: int) -> list[Value]:
     if layer.graph is not None and layer.is_own:
         given = view.inputs
         if len(given) == len(layer.graph.inputs) and view.kwargs.get("training") is not True:
+            wanted = [layer.graph.layers[ref.layer] for ref in layer.graph.inputs]
+            inputs = [_as_input(view, *pair) for pair in zip(given, wanted, strict=True)]
             return _lower_graph(
-                view.builder, layer.graph, given, view.path, view.key, view.generation
+                view.builder, layer.graph, inputs, view.path, view.key, view.generation
             )
     if layer.class_name == "TimeDistributed" and layer.is_own and "layer" in layer.parts:
         return moves.time_distributed(view, _inner)
+    if layer.class_name == "Pipeline" and layer.is_own and layer.parts:
+        return _lower_pipeline(view)
     rule = rule_of(layer)
     if rule is None or layer.policy.quantized or not view.inputs:
         return view.ops(Opaque(), view.inputs, [None] * count)
@@ -266,18 +273,41 @@ def _lower_layer(view: View, count: int) -> list[Value]:
     return results
 
 
+def _as_input(view: View, x: Value, wanted: Layer) -> Value:
+    """What a nested model makes of a value: it may take whole numbers only."""
+    dtype = wanted.policy.compute
+    if "float" in dtype or "float" not in x.dtype:
+        return x
+    why = Opaque(detail=f"the model's input takes {dtype}")
+    made = view.op(why, [x], x.shape, suffix="input", dtype=dtype)
+    return dataclasses.replace(made, masked=x.masked)
+
+
 def _inner(view: View, x: Value) -> list[Value]:
     """The layer inside a wrapper, on one value."""
-    part = view.layer.parts["layer"]
+    return _lower_part(view, "layer", x)
+
+
+def _lower_part(view: View, attribute: str, x: Value) -> list[Value]:
+    part = view.layer.parts[attribute]
     inner = dataclasses.replace(
         view,
         layer=part,
-        key=key_of(part.shared, f"{view.key}/.layer"),
+        key=key_of(part.shared, f"{view.key}/.{attribute}"),
         path=f"{view.path}/{part.name}",
         args=(x,),
         kwargs={},
     )
     return _lower_layer(inner, 1)
+
+
+def _lower_pipeline(view: View) -> list[Value]:
+    """The layers of a Pipeline one after the other."""
+    results = [view.input]
+    for attribute in view.layer.parts:
+        if len(results) == 1:
+            results = _lower_part(view, attribute, results[0])
+    return results
 
 
 def _with_built_shape(view: View) -> View:

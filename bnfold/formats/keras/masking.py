@@ -15,7 +15,7 @@ _CARRY_3 = frozenset({"Identity", "Normalization", "Rescaling"})
 OWN_MASKS = frozenset({"Add", "AdditiveAttention", "Attention", "Average", "Bidirectional"})
 OWN_MASKS |= {"Concatenate", "Embedding", "GRU", "GRUV1", "GroupQueryAttention", "LSTM", "LSTMV1"}
 OWN_MASKS |= {"GroupedQueryAttention", "Masking", "Maximum", "Minimum", "MultiHeadAttention"}
-OWN_MASKS |= {"Multiply", "RNN", "SimpleRNN", "Subtract"}
+OWN_MASKS |= {"Multiply", "Pipeline", "RNN", "ReversibleEmbedding", "SimpleRNN", "Subtract"}
 OWN_MASKS |= {"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 
 
@@ -31,7 +31,8 @@ def may_be_masked(layer: Layer, generation: int, from_input: bool) -> bool:
     What is not known may do anything with it.
     """
     name = layer.class_name
-    if name == "Masking" or (name == "Embedding" and layer.config.get("mask_zero")):
+    embeds = name in ("Embedding", "ReversibleEmbedding")
+    if name == "Masking" or (embeds and layer.config.get("mask_zero")):
         return True
     if not from_input:
         return False

@@ -141,7 +141,7 @@ def listed_parts(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # The attribute that holds a list of layers.
-_LISTS = {"StackedRNNCells": "cells"}
+_LISTS = {"Pipeline": "layers", "StackedRNNCells": "cells"}
 
 
 def _is_serialized(part: Any) -> bool:

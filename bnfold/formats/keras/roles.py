@@ -88,6 +88,11 @@ def _additive(config: Config) -> tuple[Role, ...]:
     return (Role("scale"),) if config.get("use_scale", True) else ()
 
 
+def _reversible(config: Config) -> tuple[Role, ...]:
+    tied = config.get("tie_weights", True)
+    return (Role("embeddings"),) if tied else (Role("embeddings"), Role("reverse_embeddings"))
+
+
 def _stft(config: Config) -> tuple[Role, ...]:
     others = {"real": "imag", "imag": "real"}
     mode = config.get("mode")
@@ -136,9 +141,12 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "LSTMV1": _cell,
     "LayerNormalization": _scale_center,
     "LayerScale": _plain("gamma"),
+    "LocallyConnected1D": _CONV,
+    "LocallyConnected2D": _CONV,
     "MultiHeadAttention": _multi_head,
     "Normalization": _normalization,
     "PReLU": _plain("alpha"),
+    "ReversibleEmbedding": _reversible,
     "RMSNormalization": _plain("scale"),
     "STFTSpectrogram": _stft,
     "SeparableConv1D": _SEPARABLE,
@@ -150,9 +158,8 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
 
 # Keras's own layers that keep arrays of which this table says nothing.
 _OTHER_NAMES = """
-    CuDNNGRU CuDNNLSTM HashedCrossing LocallyConnected1D LocallyConnected2D RandomFourierFeatures
-    ReversibleEmbedding TFSMLayer TextVectorization TorchModuleWrapper FlaxLayer JaxLayer
-    VectorQuantizer Lambda
+    CuDNNGRU CuDNNLSTM HashedCrossing RandomFourierFeatures TFSMLayer TextVectorization
+    TorchModuleWrapper FlaxLayer JaxLayer VectorQuantizer Lambda
 """
 _OTHERS = frozenset(_OTHER_NAMES.split())
 

@@ -41,9 +41,7 @@ CELLS: dict[str, Row] = {
     "rnn_stack_of_stacks": on(
         SERIES,
         lambda L: L.RNN(
-            L.StackedRNNCells(
-                [L.StackedRNNCells([L.GRUCell(4), L.GRUCell(3)]), L.SimpleRNNCell(4)]
-            )
+            L.StackedRNNCells([L.StackedRNNCells([L.GRUCell(4), L.GRUCell(3)]), L.SimpleRNNCell(4)])
         ),
     ),
     "rnn_bidirectional": on(
@@ -90,9 +88,7 @@ CONVOLUTIONAL: dict[str, Row] = {
     ),
     "conv_lstm_sigmoid": _film(recurrent_activation="sigmoid", activation="softmax"),
     "conv_lstm_state": _film(return_state=True, return_sequences=True),
-    "conv_lstm_free": on(
-        (None, 7, 6, 3), lambda L: L.ConvLSTM2D(4, 3, return_sequences=True)
-    ),
+    "conv_lstm_free": on((None, 7, 6, 3), lambda L: L.ConvLSTM2D(4, 3, return_sequences=True)),
     "conv_lstm1d": on(LINES, lambda L: L.ConvLSTM1D(3, 2, strides=2, return_sequences=True)),
     "conv_lstm3d": on(VOLUMES, lambda L: L.ConvLSTM3D(3, 2)),
     "conv_lstm_bidirectional": on(

@@ -38,8 +38,15 @@ def _behind_a_norm(keras: Any, row: str) -> Any:
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize(
     "row",
-    ["rnn_lstm_sequence", "rnn_stack", "rnn_stack_of_stacks", "rnn_bidirectional"]
-    + ["rnn_bidirectional_stack", "conv_lstm_dilated", "conv_lstm_bidirectional"],
+    [
+        "rnn_lstm_sequence",
+        "rnn_stack",
+        "rnn_stack_of_stacks",
+        "rnn_bidirectional",
+        "rnn_bidirectional_stack",
+        "conv_lstm_dilated",
+        "conv_lstm_bidirectional",
+    ],
 )
 def test_norm_is_folded_in_a_file(keras: Any, row: str, suffix: str, tmp_path: Path) -> None:
     """The input's kernel is found where the file keeps it, and written back, with a bias."""
@@ -128,8 +135,10 @@ def test_masked_from_a_state(keras: Any, whole: bool, stated: bool) -> None:
     tokens, state, mask = L.Input((5,), dtype="int32"), L.Input((4,)), L.Input((5,), dtype="bool")
     x = L.Embedding(11, 3, mask_zero=True)(tokens)
     given = {"mask": mask} if stated else {}
-    y, end = L.GRU(4, return_sequences=whole, return_state=True)(x, initial_state=state, **given)
-    both = L.Bidirectional(L.GRU(4, return_sequences=whole))(x, initial_state=[state, state], **given)
+    given["initial_state"] = state
+    y, end = L.GRU(4, return_sequences=whole, return_state=True)(x, **given)
+    given["initial_state"] = [state, state]
+    both = L.Bidirectional(L.GRU(4, return_sequences=whole))(x, **given)
     model = keras.Model([tokens, state, mask], [y, end, both, L.GRU(4)(y) if whole else y])
     randomize(model)
     arrays = [
