@@ -127,6 +127,10 @@ def _stages(site: Site) -> list[Layer]:
     stages = stages_of(site.layer)
     if stages is None:
         raise site.unsupported("has a cell that is not one of Keras's own")
+    if site.config.get("stateful"):
+        raise site.unsupported("keeps its state between calls")
+    if site.config.get("time_major"):
+        raise site.unsupported("has time first")
     return [stage.layer for stage in stages]
 
 
@@ -270,10 +274,6 @@ def _arguments(site: Site) -> tuple[Tensor, list[Tensor]]:
         first, states = first[0], list(first[1:])
     if not isinstance(first, Tensor) or first.rank < 3:
         raise site.unsupported("is called with something else than one sequence")
-    if site.config.get("stateful"):
-        raise site.unsupported("keeps its state between calls")
-    if site.config.get("time_major"):
-        raise site.unsupported("has time first")
     return first, list(_flat(states))
 
 

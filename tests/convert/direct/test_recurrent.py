@@ -165,6 +165,16 @@ def test_refused_cells(keras3: Any) -> None:
         assert not fold_graph(read(model)).folds
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "bidirectional"])
+def test_states_kept_between_calls_are_refused(keras: Any, both: bool) -> None:
+    L = keras.layers
+    start = L.Input(batch_shape=(2, 5, 3))
+    layer = L.GRU(4, stateful=True)
+    model = keras.Model(start, (L.Bidirectional(layer) if both else layer)(start))
+    with pytest.raises(UnsupportedLayerError, match="keeps its state between calls"):
+        convert(model)
+
+
 def test_norm_before_a_stack_is_folded_in_both(keras3: Any) -> None:
     model = _behind_a_norm(keras3, "rnn_bidirectional_stack")
     converted = convert(model)
