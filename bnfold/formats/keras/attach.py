@@ -9,7 +9,7 @@ from typing import Protocol
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.h5 import H5File, reading
-from bnfold.formats.keras.naming import numbered
+from bnfold.formats.keras.naming import numbered, part_place
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
@@ -58,7 +58,7 @@ def _attach_graph(graph: KerasGraph, holder: Holder) -> KerasGraph:
 def _attach_layer(layer: Layer, holder: Holder) -> Layer:
     parts = {}
     for attribute, part in layer.parts.items():
-        child = holder.child(attribute)
+        child = holder.child(part_place(layer, attribute))
         parts[attribute] = part if child is None else _attach_layer(part, child)
     graph = None if layer.graph is None else _attach_graph(layer.graph, holder)
     wanted = roles(layer)

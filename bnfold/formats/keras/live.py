@@ -68,6 +68,9 @@ class _LiveHolder:
 
     def child(self, attribute: str) -> Holder | None:
         child = part_of(self._held, attribute)
+        if getattr(child, "reverse_state_order", False):
+            why = "gives the states of its cells in reverse, which its config does not say"
+            raise UnsupportedModelError(clip(str(child.name)), type(child).__name__, why)
         return None if child is None else _LiveHolder(child)
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
@@ -75,7 +78,7 @@ class _LiveHolder:
 
 
 def part_of(held: Any, attribute: str) -> Any:
-    """The layer that a live layer keeps under a name as `Layer.parts` has it."""
+    """The layer that a live layer keeps in an attribute, or in a list: "cells/lstm_cell"."""
     attribute, _, name = attribute.partition("/")
     found = getattr(held, attribute, None)
     if not name or found is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from bnfold.formats.keras.graph import Layer
+
 
 def snake_case(name: str) -> str:
     """A class name as Keras writes it in the paths of its archives: "Conv2D" is "conv2d"."""
@@ -23,3 +25,15 @@ def numbered(class_names: Iterable[str]) -> list[str]:
         counts[name] = count
         found.append(f"{name}_{count}" if count else name)
     return found
+
+
+def part_place(layer: Layer, attribute: str) -> str:
+    """Where Keras keeps a part of a layer: "cells/0" is "cells/lstm_cell".
+
+    Edits may change the classes in a list, and so the names, but not the places.
+    """
+    head, _, place = attribute.partition("/")
+    if not place:
+        return attribute
+    listed = [part for name, part in layer.parts.items() if name.startswith(f"{head}/")]
+    return f"{head}/{numbered(part.class_name for part in listed)[int(place)]}"

@@ -24,7 +24,6 @@ from bnfold.formats.keras.graph import (
     leaves,
     map_leaves,
 )
-from bnfold.formats.keras.naming import numbered
 from bnfold.formats.keras.nodes import parse_node, stated_shapes
 from bnfold.formats.text import clip
 
@@ -131,13 +130,12 @@ def _wrapped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed_parts(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Serialized layers in a list of a layer's config, by the names that Keras gives them."""
+    """Serialized layers in a list of a layer's config, by attribute and place: "cells/0"."""
     attribute = _LISTS.get(class_name, "")
     parts = config.get(attribute)
     if not isinstance(parts, list) or not all(_is_serialized(one) for one in parts):
         return {}
-    names = numbered(str(one["class_name"]) for one in parts)
-    return {f"{attribute}/{name}": one for name, one in zip(names, parts, strict=True)}
+    return {f"{attribute}/{place}": one for place, one in enumerate(parts)}
 
 
 # The attribute that holds a list of layers.
