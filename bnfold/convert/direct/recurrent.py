@@ -94,9 +94,12 @@ def recurrent(site: Site) -> Tensor | list[Tensor]:
 
 def _mask(site: Site, x: Tensor, states: Sequence[Tensor]) -> Tensor | None:
     """Which steps count. What a value carries is lost on a Keras 3 layer that is given states."""
+    mask = site.mask(x, 2)
     if states and site.generation == 3:
-        return site.argument_mask("mask", None)
-    return site.mask(x, 2)
+        mask = site.argument_mask("mask", None)
+    if mask is not None and mask.rank != 2:
+        raise site.unsupported("is masked along other axes than time")
+    return mask
 
 
 def _directed(

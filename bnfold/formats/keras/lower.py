@@ -306,7 +306,8 @@ def _lower_pipeline(view: View) -> list[Value]:
     results = [view.input]
     for attribute in view.layer.parts:
         if len(results) == 1:
-            results = _lower_part(view, attribute, results[0])
+            x = dataclasses.replace(results[0], masked=view.input.masked)
+            results = _lower_part(view, attribute, x)
     return results
 
 

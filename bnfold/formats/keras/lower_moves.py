@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -254,6 +255,7 @@ def time_distributed(view: View, emit: Inner) -> list[Value]:
     rest = [Segment((dim,), (dim,)) for dim in x.shape[2:]]
     into = Regroup((Segment((batch, time), (merged,)), *rest))
     inner = view.op(Commute(into), [x], (merged, *x.shape[2:]), suffix="merge", op_type="Reshape")
+    inner = replace(inner, masked=x.masked)
     results = []
     for one in emit(view, inner):
         if one.shape is None:

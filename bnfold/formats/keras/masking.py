@@ -16,7 +16,8 @@ OWN_MASKS = frozenset({"Add", "AdditiveAttention", "Attention", "Average", "Bidi
 OWN_MASKS |= {"Concatenate", "Embedding", "GRU", "GRUV1", "GroupQueryAttention", "LSTM", "LSTMV1"}
 OWN_MASKS |= {"GroupedQueryAttention", "Masking", "Maximum", "Minimum", "MultiHeadAttention"}
 OWN_MASKS |= {"Multiply", "Pipeline", "RNN", "ReversibleEmbedding", "SimpleRNN", "Subtract"}
-OWN_MASKS |= {"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
+OWN_MASKS |= {"ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "SpectralNormalization"}
+OWN_MASKS |= {"TimeDistributed"}
 
 
 def carries_mask(layer: Layer, generation: int) -> bool:
