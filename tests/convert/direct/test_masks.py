@@ -175,9 +175,11 @@ def test_merges_that_masks_change(keras: Any, name: str, distributed: bool) -> N
     a, b = (L.Embedding(7, 4, mask_zero=True)(start) for start in starts)
     a = L.TimeDistributed(L.Dense(4))(a) if distributed else a
     a = L.BatchNormalization(name="bn_a", center=False)(a)
-    y = getattr(L, name)()([a, L.Dense(4)(b)])
+    b = L.TimeDistributed(L.Dense(4))(b) if distributed else L.Dense(4)(b)
+    y = getattr(L, name)()([a, b])
     y = L.BatchNormalization(name="bn_y", center=False)(y)
-    model = keras.Model(starts, L.Conv1D(3, 2)(y))
+    last = L.Activation("tanh") if distributed else L.Conv1D(3, 2)
+    model = keras.Model(starts, last(y))
     for variable in randomize(model).weights:
         if "moving_mean" in getattr(variable, "path", variable.name):
             variable.assign(np.zeros(variable.shape))
