@@ -242,7 +242,8 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
         raise site.unsupported(why_unsupported(layer) or "has no rule")
     ready = _autocast(site)
     result = rule(ready)
-    if isinstance(result, Tensor) and layer.class_name not in OWN_MASKS:
+    makes_mask = layer.class_name in OWN_MASKS and not layer.is_operator
+    if isinstance(result, Tensor) and not makes_mask:
         first = next(leaves_of(ready.args), None)
         carried = first is not None and carries_mask(layer, site.generation)
         result = dataclasses.replace(result, mask=first.mask if carried and first else None)

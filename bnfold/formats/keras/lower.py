@@ -37,6 +37,7 @@ RULES: Mapping[str, Rule] = {
     "Add": elementwise.weighted_sum(1.0),
     "AlphaDropout": elementwise.random_only,
     "AugMix": elementwise.random_only,
+    "AutoContrast": elementwise.auto_contrast,
     "Average": elementwise.weighted_sum(),
     "AveragePooling1D": moves.pooling,
     "AveragePooling2D": moves.pooling,

@@ -47,6 +47,17 @@ def random_only(view: View) -> Value:
     return identity(view)
 
 
+def auto_contrast(view: View) -> Value:
+    """AutoContrast: what it does depends on the image."""
+    x = view.input
+    return view.op(
+        Opaque(detail="it stretches each image over the whole range"),
+        [x],
+        x.shape,
+        dtype=view.layer.policy.compute,
+    )
+
+
 # -- affines -------------------------------------------------------------------------------
 
 

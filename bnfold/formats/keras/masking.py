@@ -23,6 +23,8 @@ OWN_MASKS |= {"TimeDistributed"}
 def carries_mask(layer: Layer, generation: int) -> bool:
     """Whether Keras lets the mask of the input be that of the output."""
     name = layer.class_name
+    if layer.is_operator:
+        return False
     return layer.is_own and (name in _CARRY or (generation == 3 and name in _CARRY_3))
 
 
@@ -35,6 +37,7 @@ def may_be_masked(layer: Layer, generation: int, from_input: bool) -> bool:
     embeds = name in ("Embedding", "ReversibleEmbedding")
     if name == "Masking" or (embeds and layer.config.get("mask_zero")):
         return True
-    if not from_input:
+    # The operators of Keras 3 lose masks, although some have the names of layers that do not.
+    if not from_input or layer.is_operator:
         return False
     return not layer.is_own or name in OWN_MASKS or carries_mask(layer, generation)

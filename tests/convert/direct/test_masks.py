@@ -195,6 +195,26 @@ def test_merges_that_masks_change(keras: Any, name: str, distributed: bool) -> N
         assert_equal(run_onnx(convert(model).model, arrays), want, 5e-6)
 
 
+@pytest.mark.parametrize("make", [lambda x: x * 2.0, lambda x: x + x, lambda x: x[:, 1:]])
+def test_operators_lose_masks(keras: Any, make: Callable[[Any], Any]) -> None:
+    """Also those that are called like a layer that hands masks on."""
+    L = keras.layers
+    start = L.Input((6,), dtype="int32")
+    x = make(L.Embedding(7, 4, mask_zero=True)(start))
+    model = randomize(keras.Model(start, L.LSTM(3)(x)))
+    assert_equal(run_onnx(convert(model).model, [_TOKENS]), run_keras(model, [_TOKENS]), 5e-6)
+
+
+@pytest.mark.parametrize("name", ["relu", "softmax", "add"])
+def test_functions_lose_masks(keras3: Any, name: str) -> None:
+    L = keras3.layers
+    start = L.Input((6,), dtype="int32")
+    x = L.Embedding(7, 4, mask_zero=True)(start)
+    y = keras3.ops.add(x, x) if name == "add" else getattr(keras3.ops, name)(x)
+    model = randomize(keras3.Model(start, L.LSTM(3)(y)))
+    assert_equal(run_onnx(convert(model).model, [_TOKENS]), run_keras(model, [_TOKENS]), 5e-6)
+
+
 _PAGES = np.asarray(
     [
         [[1, 2, 0, 0], [3, 4, 5, 0], [0, 0, 0, 0]],
