@@ -72,7 +72,7 @@ def _image(site: Site, count: int) -> tuple[Tensor, int]:
     return x, channels
 
 
-def _convolve(
+def convolve(
     site: Site,
     x: Tensor,
     kernel: AnyArray,
@@ -121,7 +121,7 @@ def conv(site: Site) -> Tensor:
         raise site.unsupported(f"has {groups} groups for {channels} channels")
     kernel = site.weight("kernel", (*window.kernel, channels // groups, filters))
     moved = kernel.transpose(count + 1, count, *range(count))
-    y = _convolve(site, x, moved, _bias(site, filters), window, groups)
+    y = convolve(site, x, moved, _bias(site, filters), window, groups)
     return activate(site, y, site.config.get("activation"))
 
 
@@ -133,7 +133,7 @@ def depthwise(site: Site) -> Tensor:
     multiplier = int(site.config.get("depth_multiplier", 1))
     kernel = site.weight("kernel", (*window.kernel, channels, multiplier))
     moved = _depthwise_kernel(kernel)
-    y = _convolve(site, x, moved, _bias(site, channels * multiplier), window, channels)
+    y = convolve(site, x, moved, _bias(site, channels * multiplier), window, channels)
     return activate(site, y, site.config.get("activation"))
 
 
@@ -154,7 +154,7 @@ def separable(site: Site) -> Tensor:
     filters = int(site.config["filters"])
     deep = site.weight("depthwise_kernel", (*window.kernel, channels, multiplier))
     point = site.weight("pointwise_kernel", (*(1,) * count, channels * multiplier, filters))
-    y = _convolve(
+    y = convolve(
         site,
         x,
         _depthwise_kernel(deep),
@@ -165,7 +165,7 @@ def separable(site: Site) -> Tensor:
     )
     one = Window((1,) * count, (1,) * count, (1,) * count, "valid")
     moved = point.transpose(count + 1, count, *range(count))
-    y = _convolve(
+    y = convolve(
         site, y, moved, _bias(site, filters), one, 1, ("pointwise_kernel", "bias", "PointwiseConv")
     )
     return activate(site, y, site.config.get("activation"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from bnfold.convert.direct.activations import activate
 from bnfold.convert.direct.layout import constant, value
-from bnfold.convert.direct.ops import cast, einsum, elementwise
+from bnfold.convert.direct.ops import cast, einsum, elementwise, unary
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Form, Tensor, permuted, plain
 from bnfold.formats.keras.graph import AnyArray
@@ -114,6 +114,34 @@ def embedding(site: Site) -> Tensor:
             site, _not_equal(site, indices, zero), plain(x.rank)
         )
     return Tensor(shape, site.dtype, {new: made}, mask=mask)
+
+
+def reversible_embedding(site: Site) -> Tensor:
+    """ReversibleEmbedding: an Embedding, or a product with its table, transposed."""
+    reverse = site.argument(1, "reverse", False)
+    if not reverse:
+        return embedding(site)
+    x, config = site.input, site.config
+    rows, width = int(config["input_dim"]), int(config["output_dim"])
+    dtype = str(config.get("reverse_dtype") or _wider(x.dtype, site.layer.policy.variable))
+    if config.get("tie_weights", True):
+        kernel = site.weight("embeddings", (rows, width), dtype).T
+    else:
+        kernel = site.weight("reverse_embeddings", (width, rows), dtype)
+    y = last_axis_product(site, cast(site, x, dtype), kernel, None, "reverse_embeddings")
+    limit = config.get("logit_soft_cap")
+    if limit is None:
+        return y
+    cap = constant(site.number(float(limit), dtype))
+    y = unary(site, "Tanh", elementwise(site, "Div", y, cap))
+    return elementwise(site, "Mul", y, cap)
+
+
+def _wider(one: str, other: str) -> str:
+    """The dtype of the product of a value and a variable, neither of which is cast before."""
+    if one == other or one not in ("float16", "bfloat16", "float32", "float64"):
+        return other
+    return "float64" if "float64" in (one, other) else "float32"
 
 
 def _not_equal(site: Site, left: Tensor, right: Tensor) -> Tensor:

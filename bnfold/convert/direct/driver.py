@@ -223,16 +223,16 @@ def _emit_nested(site: Site, graph: KerasGraph, call: Call, lookup: Any) -> list
     given += [lookup(ref) for ref in leaves({k: v for k, v in call.kwargs.items() if k != "mask"})]
     if len(given) != len(graph.inputs):
         raise site.unsupported(f"is given {len(given)} inputs where it has {len(graph.inputs)}")
-    cast_to = [_input_dtype(graph.layers[ref.layer]) for ref in graph.inputs]
-    inputs = [
-        cast(site, one, dtype) if one.dtype in _FLOATS and dtype in _FLOATS else one
-        for one, dtype in zip(given, cast_to, strict=True)
-    ]
+    cast_to = [graph.layers[ref.layer].policy.compute for ref in graph.inputs]
+    inputs = [_as_input(site, one, dtype) for one, dtype in zip(given, cast_to, strict=True)]
     return emit_graph(site.emitter, graph, inputs, site.path, site.generation)
 
 
-def _input_dtype(layer: Layer) -> str:
-    return layer.policy.compute
+def _as_input(site: Site, tensor: Tensor, dtype: str) -> Tensor:
+    """What a nested model makes of a value of another dtype than its input states."""
+    if tensor.dtype == dtype or "string" in (tensor.dtype, dtype):
+        return tensor
+    return dataclasses.replace(cast(site, tensor, dtype), mask=tensor.mask)
 
 
 def _emit_layer(site: Site) -> Tensor | list[Tensor]:
@@ -244,7 +244,8 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
         raise site.unsupported(why_unsupported(layer) or "has no rule")
     ready = _autocast(site)
     result = rule(ready)
-    if isinstance(result, Tensor) and layer.class_name not in OWN_MASKS:
+    makes_mask = layer.class_name in OWN_MASKS and not layer.is_operator
+    if isinstance(result, Tensor) and not makes_mask:
         first = next(leaves_of(ready.args), None)
         carried = first is not None and carries_mask(layer, site.generation)
         result = dataclasses.replace(result, mask=first.mask if carried and first else None)
@@ -252,6 +253,7 @@ def _emit_layer(site: Site) -> Tensor | list[Tensor]:
 
 
 _WRAPPERS = {
+    "Pipeline": wrappers.pipeline,
     "SpectralNormalization": wrappers.transparent,
     "TimeDistributed": wrappers.time_distributed,
 }
@@ -274,7 +276,9 @@ def _emit_inner(site: Site, layer: Layer, x: Tensor) -> Tensor:
 
 
 # Operators and lookups take what they are given.
-_NO_CAST = frozenset({"Embedding", "TFOpLambda", "SlicingOpLambda"})
+_NO_CAST = frozenset(
+    {"Embedding", "Pipeline", "ReversibleEmbedding", "TFOpLambda", "SlicingOpLambda"}
+)
 
 
 def _autocast(site: Site) -> Site:

@@ -1,4 +1,4 @@
-"""Preprocessing layers: resizing images, encoding categories, looking up tokens."""
+"""Preprocessing layers: encoding categories, looking up tokens."""
 
 from __future__ import annotations
 
@@ -6,71 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.convert.direct.activations import clip
-from bnfold.convert.direct.convolutions import is_channels_first, keras_shape, space_of
 from bnfold.convert.direct.layout import constant, squeeze, unsqueeze, value
-from bnfold.convert.direct.ops import cast, elementwise, reduce, slices, unary
-from bnfold.convert.direct.shaping import resize
+from bnfold.convert.direct.ops import cast, elementwise, reduce
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor, plain
 from bnfold.formats.keras.graph import AnyArray
-
-# -- images --------------------------------------------------------------------------------
-
-
-def resizing(site: Site) -> Tensor:
-    """Resizing to a size that the config states."""
-    x, config = site.input, site.config
-    if any(config.get(key) for key in _ASPECTS):
-        raise site.unsupported("keeps the aspect ratio of images")
-    if config.get("antialias"):
-        raise site.unsupported("resizes with antialiasing")
-    if x.rank != 4:
-        raise site.unsupported("is given something else than a batch of images")
-    kind = str(config.get("interpolation", "bilinear"))
-    target = int(config["height"]), int(config["width"])
-    back = x.dtype if _is_whole(x) and site.generation == 3 else ""
-    x = cast(site, x, "float32" if back else site.dtype) if _is_whole(x) else x
-    channels = x.shape[1] if is_channels_first(site) else x.shape[3]
-    shape = keras_shape(site, x.shape[0], channels, target)
-    if space_of(site, x.shape) == target:
-        return cast(site, x, back) if back else x
-    y = resize(site, x, shape, kind, None)
-    return _rounded(site, y, back) if back else y
-
-
-def _rounded(site: Site, y: Tensor, dtype: str) -> Tensor:
-    """Whole numbers again, as Keras 3 gives them for images of whole numbers."""
-    limits = np.iinfo(dtype)
-    whole = unary(site, "Round", y)
-    return cast(site, clip(site, whole, float(limits.min), float(limits.max)), dtype)
-
-
-_ASPECTS = ("crop_to_aspect_ratio", "pad_to_aspect_ratio")
-
-
-def _is_whole(x: Tensor) -> bool:
-    return not x.dtype.startswith(("float", "bfloat"))
-
-
-def center_crop(site: Site) -> Tensor:
-    """CenterCrop of images that are at least as large as what is left of them."""
-    x, config = site.input, site.config
-    if x.rank != 4:
-        raise site.unsupported("is given something else than a batch of images")
-    x = cast(site, x, site.dtype) if _is_whole(x) else x
-    first = 2 if is_channels_first(site) else 1
-    cuts: dict[int, tuple[int | None, int | None, int]] = {}
-    for axis, key in ((first, "height"), (first + 1, "width")):
-        have, want = x.shape[axis], int(config[key])
-        if not isinstance(have, int) or have < want:
-            raise site.unsupported("crops images whose size is free or too small")
-        start = (have - want) // 2
-        cuts[axis] = (start, start + want, 1)
-    return slices(site, x, cuts)
-
-
-# -- categories ----------------------------------------------------------------------------
 
 
 def category_encoding(site: Site) -> Tensor:

@@ -1,12 +1,13 @@
 """LSTM, GRU and SimpleRNN as ONNX's recurrent ops, Bidirectional as one op of both directions.
 
 ONNX has time first and Keras the batch; a chain of recurrent layers stays time first throughout.
+What ONNX has no op for runs step by step.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ import numpy as np
 import onnx_ir as ir
 
 from bnfold.convert.direct.activations import activation_name
+from bnfold.convert.direct.conv_lstm import CONVOLUTIONAL, conv_lstm
 from bnfold.convert.direct.layout import squeeze, unsqueeze, value
-from bnfold.convert.direct.masked_rnn import scanned
-from bnfold.convert.direct.ops import concat, reduce, slices
+from bnfold.convert.direct.ops import concat, elementwise, reduce, scalar, slices
+from bnfold.convert.direct.scan import Order
 from bnfold.convert.direct.site import Site
+from bnfold.convert.direct.stepwise import stepwise
 from bnfold.convert.direct.tensor import Form, Tensor, permuted, plain
-from bnfold.formats.keras.graph import AnyArray
+from bnfold.formats.keras.cells import STATES, stages_of
+from bnfold.formats.keras.graph import AnyArray, Layer
 
 _TIME_FIRST = Form((1, 0, 2))
 
@@ -80,91 +84,156 @@ class _Direction:
 
 
 def recurrent(site: Site) -> Tensor | list[Tensor]:
-    """LSTM, GRU, SimpleRNN; with states where the config asks for them."""
+    """LSTM, GRU, SimpleRNN, ConvLSTM, RNN; with states where the config asks for them."""
     x, states = _arguments(site)
-    backwards = bool(site.config.get("go_backwards"))
-    mask = site.mask(x, 2)
-    if mask is not None:
-        return _masked(site, x, mask, states, backwards)
-    one = _direction(site, x)
-    outputs = _emit(site, x, [one], "reverse" if backwards else "forward", states)
-    sequence, finals = outputs
-    if site.config.get("return_sequences"):
-        y = squeeze(site, sequence, [1])
-        if backwards:
-            # Keras gives the steps in the order in which they were computed.
-            y = slices(site, y, {1: (None, None, -1)})
-    else:
-        y = squeeze(site, finals[0], [1])
-    if not site.config.get("return_state"):
-        return y
-    return [y, *(squeeze(site, final, [1]) for final in finals)]
-
-
-def _masked(
-    site: Site, x: Tensor, mask: Tensor, states: Sequence[Tensor], backwards: bool
-) -> Tensor | list[Tensor]:
-    if states:
-        raise site.unsupported("is masked and given an initial state")
-    steps, finals = scanned(site, x, mask, backwards=backwards, in_time_order=False)
-    if site.config.get("return_sequences"):
-        y = steps
-        y.mask = mask
-    elif site.config.get("zero_output_for_mask"):
-        y = squeeze(site, slices(site, steps, {1: (-1, None, 1)}), [1])
-    else:
-        y = finals[0]
+    order = Order(bool(site.config.get("go_backwards")), in_time=False)
+    y, finals = _directed(site, x, _mask(site, x, states), states, order)
+    y.mask = site.mask(x, 2) if site.config.get("return_sequences") else None
     return [y, *finals] if site.config.get("return_state") else y
 
 
-def _masked_pair(site: Site, x: Tensor, mask: Tensor, inner: Sequence[Site]) -> Tensor:
-    """Both directions over a masked sequence; only the commonest way of merging them."""
-    forward = inner[0].config
-    if site.config.get("merge_mode", "concat") != "concat" or forward.get("return_state"):
-        raise site.unsupported("is masked and merges its directions in an unusual way")
-    whole = bool(forward.get("return_sequences"))
-    halves = []
-    for one, backwards in zip(inner, (False, True), strict=True):
-        # A Bidirectional has its layers give zeros for masked steps of sequences.
-        layer = dataclasses.replace(one.layer, config={**one.config, "zero_output_for_mask": whole})
-        part = dataclasses.replace(one, layer=layer)
-        steps, finals = scanned(part, x, mask, backwards=backwards, in_time_order=True)
-        halves.append(steps if whole else finals[0])
-    y = concat(site, halves, -1)
-    y.mask = mask if whole else None
-    return y
+def _mask(site: Site, x: Tensor, states: Sequence[Tensor]) -> Tensor | None:
+    """Which steps count. What a value carries is lost on a Keras 3 layer that is given states."""
+    mask = site.mask(x, 2)
+    if states and site.generation == 3:
+        mask = site.argument_mask("mask", None)
+    if mask is not None and mask.rank != 2:
+        raise site.unsupported("is masked along other axes than time")
+    return mask
+
+
+def _directed(
+    site: Site, x: Tensor, mask: Tensor | None, states: Sequence[Tensor], order: Order
+) -> tuple[Tensor, list[Tensor]]:
+    """One direction of a recurrent layer: its cells one after the other.
+
+    Returns:
+        All results or the last one, as the config asks, and the final states.
+    """
+    stages = _stages(site)
+    count = sum(STATES[stage.class_name] for stage in stages)
+    if states and len(states) != count:
+        raise site.unsupported(f"is given {len(states)} states where it has {count}")
+    rest, finals, last = list(states), list[Tensor](), stages[-1]
+    for stage in stages:
+        path = site.path if len(stages) == 1 else f"{site.path}/{stage.name}"
+        inner = dataclasses.replace(site, layer=stage, path=path)
+        given, rest = rest[: STATES[stage.class_name]], rest[STATES[stage.class_name] :]
+        # All but the last go on in the order of time.
+        here = order if stage is last else Order(order.backwards)
+        x, ends = _run(inner, x, mask, given, here)
+        finals += ends
+    return x, finals
+
+
+def _stages(site: Site) -> list[Layer]:
+    stages = stages_of(site.layer)
+    if stages is None:
+        raise site.unsupported("has a cell that is not one of Keras's own")
+    if site.config.get("stateful"):
+        raise site.unsupported("keeps its state between calls")
+    if site.config.get("time_major"):
+        raise site.unsupported("has time first")
+    return [stage.layer for stage in stages]
+
+
+def _run(
+    site: Site, x: Tensor, mask: Tensor | None, states: Sequence[Tensor], order: Order
+) -> tuple[Tensor, list[Tensor]]:
+    """One recurrent layer in one direction."""
+    if site.layer.class_name in CONVOLUTIONAL:
+        return conv_lstm(site, x, mask, states, order)
+    if mask is not None or not _has_op(site):
+        return stepwise(site, x, mask, states, order)
+    direction = "reverse" if order.backwards else "forward"
+    sequence, finals = _emit(site, x, [_direction(site, x)], direction, states)
+    ends = [squeeze(site, one, [1]) for one in finals]
+    if not site.config.get("return_sequences"):
+        return ends[0], ends
+    y = squeeze(site, sequence, [1])
+    if order.backwards and not order.in_time:
+        # Keras gives the steps in the order in which they were computed.
+        y = slices(site, y, {1: (None, None, -1)})
+    return y, ends
 
 
 def bidirectional(site: Site) -> Tensor | list[Tensor]:
-    """Bidirectional: both directions in one op, then merged."""
+    """Bidirectional: both directions in one op where there is one, then merged."""
     x, states = _arguments(site)
     parts = site.layer.parts
     inner = [
         Site(site.emitter, parts[name], site.path, (), {}, site.generation)
         for name in ("forward_layer", "backward_layer")
     ]
-    mask = site.mask(x, 2)
-    if mask is not None and not states:
-        return _masked_pair(site, x, mask, inner)
-    forward, backward = (_direction(one, x) for one in inner)
-    same = forward.kind == backward.kind and forward.units == backward.units
-    settings = [_settings(one.site) for one in (forward, backward)]
-    if not same or settings[0] != settings[1] or (forward.b is None) != (backward.b is None):
-        raise site.unsupported("has two directions of different kinds")
-    flags = [bool(one.site.config.get("go_backwards")) for one in (forward, backward)]
-    if flags != [False, True]:
+    if [bool(one.config.get("go_backwards")) for one in inner] != [False, True]:
         raise site.unsupported("has directions that do not run against each other")
-    if states:
-        raise site.unsupported("is given an initial state")
-    sequence, finals = _emit(site, x, [forward, backward], "bidirectional", [])
-    source = sequence if forward.site.config.get("return_sequences") else finals[0]
+    mask = _mask(site, x, states)
+    forward, backward = (_single(one) for one in inner)
+    if mask is not None or states or not forward or not backward or _differ(forward, backward):
+        return _apart(site, x, mask, states, inner)
+    directions = [_direction(one, x) for one in (forward, backward)]
+    sequence, finals = _emit(site, x, directions, "bidirectional", [])
+    source = sequence if forward.config.get("return_sequences") else finals[0]
     merged = _merge(site, source)
-    if not forward.site.config.get("return_state"):
+    if not forward.config.get("return_state"):
         return merged
     ends = [
         squeeze(site, slices(site, final, {1: cut}), [1]) for cut in _HALVES for final in finals
     ]
     return [*(merged if isinstance(merged, list) else [merged]), *ends]
+
+
+def _single(site: Site) -> Site | None:
+    """The site of the one layer that ONNX has an op for; None where it is not one."""
+    stages = _stages(site)
+    one = dataclasses.replace(site, layer=stages[0])
+    return one if len(stages) == 1 and stages[0].class_name in _KINDS and _has_op(one) else None
+
+
+def _differ(one: Site, other: Site) -> bool:
+    """Whether two directions cannot be one op."""
+    keys = {"units", "use_bias", "return_sequences", "return_state", "reset_after"}
+    keys |= {_PLAIN, _RECURRENT}
+    same = _KINDS[one.layer.class_name] == _KINDS[other.layer.class_name]
+    return not same or any(str(one.config.get(k)) != str(other.config.get(k)) for k in keys)
+
+
+def _apart(
+    site: Site, x: Tensor, mask: Tensor | None, states: Sequence[Tensor], inner: Sequence[Site]
+) -> Tensor | list[Tensor]:
+    """Each direction for itself."""
+    whole = bool(inner[0].config.get("return_sequences"))
+    half = len(states) // 2
+    results, finals = list[Tensor](), list[Tensor]()
+    for one, given in zip(inner, (states[:half], states[half:]), strict=True):
+        # A Bidirectional has its layers give zeros for masked steps of sequences.
+        layer = dataclasses.replace(one.layer, config={**one.config, "zero_output_for_mask": whole})
+        backwards = bool(one.config.get("go_backwards"))
+        part = dataclasses.replace(one, layer=layer, path=f"{site.path}/{layer.name}")
+        y, ends = _directed(part, x, mask, given, Order(backwards))
+        results.append(y)
+        finals += ends
+    merged = _merge_two(site, results)
+    for y in merged:
+        y.mask = site.mask(x, 2) if whole else None
+    if inner[0].config.get("return_state"):
+        return [*merged, *finals]
+    return merged if len(merged) > 1 else merged[0]
+
+
+_TOGETHER = {"sum": "Add", "ave": "Add", "mul": "Mul"}
+
+
+def _merge_two(site: Site, results: list[Tensor]) -> list[Tensor]:
+    mode = site.config.get("merge_mode", "concat")
+    if mode is None:
+        return results
+    if mode == "concat":
+        return [concat(site, results, -1)]
+    if mode not in _TOGETHER:
+        raise site.unsupported(f"merges its directions by {mode!r}")
+    y = elementwise(site, _TOGETHER[mode], *results)
+    return [elementwise(site, "Mul", y, scalar(site, 0.5, y)) if mode == "ave" else y]
 
 
 _HALVES = ((0, 1, 1), (1, 2, 1))
@@ -201,31 +270,39 @@ def _side_by_side(site: Site, source: Tensor) -> Tensor:
 
 
 def _arguments(site: Site) -> tuple[Tensor, list[Tensor]]:
+    """The sequence and the initial states, which Keras nests where cells are stacked."""
     first = site.args[0] if site.args else site.argument(0, "sequences")
-    states = site.argument(1, "initial_state")
+    states: Any = site.argument(1, "initial_state")
     if isinstance(first, (list, tuple)):
         first, states = first[0], list(first[1:])
-    if isinstance(states, Tensor):
-        states = [states]
-    if not isinstance(first, Tensor) or first.rank != 3:
+    if not isinstance(first, Tensor) or first.rank < 3:
         raise site.unsupported("is called with something else than one sequence")
-    if site.config.get("stateful"):
-        raise site.unsupported("keeps its state between calls")
-    if site.config.get("time_major"):
-        raise site.unsupported("has time first")
-    return first, [state for state in (states or []) if isinstance(state, Tensor)]
+    return first, list(_flat(states))
 
 
-def _settings(site: Site) -> tuple[Any, ...]:
-    config = site.config
-    keys = ("return_sequences", "return_state", "reset_after", _PLAIN, _RECURRENT)
-    return tuple(str(config.get(key)) for key in keys)
+def _flat(structure: Any) -> Iterator[Tensor]:
+    if isinstance(structure, Tensor):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for one in structure:
+            yield from _flat(one)
+
+
+def _has_op(site: Site) -> bool:
+    """Whether ONNX's op knows the activations of the cell."""
+    kind = _KINDS[site.layer.class_name]
+    return all(_name_in(site, key) in _ACTIVATIONS for key in kind.activations)
+
+
+_DEFAULTS = {_RECURRENT: "sigmoid", _PLAIN: "tanh"}
+
+
+def _name_in(site: Site, key: str) -> str:
+    return activation_name(site.config.get(key, _DEFAULTS[key])) or ""
 
 
 def _direction(site: Site, x: Tensor) -> _Direction:
-    kind = _KINDS.get(site.layer.class_name)
-    if kind is None:
-        raise site.unsupported("is no recurrent layer with a rule")
+    kind = _KINDS[site.layer.class_name]
     features, units = x.shape[2], int(site.config["units"])
     if not isinstance(features, int):
         raise site.unsupported("is given a sequence whose number of features is free")
@@ -277,8 +354,6 @@ def _emit(
     biases = [one.b for one in directions if one.b is not None]
     operands.append(site.constant(np.stack(biases), "B") if biases else None)
     operands.append(None)
-    if states and len(states) != kind.states:
-        raise site.unsupported(f"is given {len(states)} states where it has {kind.states}")
     operands += [value(site, unsqueeze(site, state, [0]), plain(3)) for state in states]
     batch, time = x.shape[0], x.shape[1]
     shape = (batch, count, time, units)
@@ -314,13 +389,9 @@ def _activations(site: Site, kind: _Kind) -> tuple[list[str] | None, list[float]
     names: list[str] = []
     alphas: list[float] = []
     betas: list[float] = []
-    defaults = {_RECURRENT: "sigmoid", _PLAIN: "tanh"}
     for key in kind.activations:
-        name = activation_name(site.config.get(key, defaults[key])) or "?"
-        row = _ACTIVATIONS.get(name)
-        if row is None:
-            raise site.unsupported(f"has the activation {name!r} in its cell")
-        title, alpha, beta = row
+        name = _name_in(site, key)
+        title, alpha, beta = _ACTIVATIONS[name]
         if name == "hard_sigmoid" and site.generation == 2:
             alpha = 0.2
         names.append(title)

@@ -18,8 +18,10 @@ from bnfold.convert.direct.convolutions import (
 )
 from bnfold.convert.direct.layout import flatten, reshape, transpose, unsqueeze, value
 from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices
+from bnfold.convert.direct.resampling import needs_matrix, resampling
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain
+from bnfold.formats.keras.dtypes import gives_floats
 from bnfold.formats.keras.geometry import (
     fill_reshape,
     pairs_of,
@@ -38,6 +40,8 @@ def random_only(site: Site) -> Tensor:
     """Layers that do nothing at inference, unless they are called as in training."""
     if site.is_training and site.config.get("rate", 1):
         raise site.unsupported("is called with training=True, so its result is random")
+    if gives_floats(site.layer.class_name, site.generation):
+        return cast(site, site.input, site.dtype)
     return site.input
 
 
@@ -209,8 +213,15 @@ def _sizes(site: Site, start: ir.Value, after: Sequence[Dim]) -> ir.Value:
     return site.node("Concat", [kept, wanted], ("int64", (len(after),)), axis=0)
 
 
-def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) -> Tensor:
-    """ONNX Resize with channels first; ``scales`` is None to go by ``shape``."""
+def resize(
+    site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any, antialias: bool = False
+) -> Tensor:
+    """ONNX Resize with channels first; ``scales`` is None to go by ``shape``.
+
+    What that cannot do are two products with matrices, where sizes are known.
+    """
+    if needs_matrix(kind, antialias):
+        return _by_matrices(site, x, shape, kind, antialias)
     kinds: dict[str, dict[str, Any]] = {
         "nearest": _NEAREST if scales is None else _REPEATED,
         "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
@@ -234,3 +245,25 @@ def resize(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, scales: Any) 
         **kinds[kind],
     )
     return Tensor(tuple(shape), x.dtype, {form: made})
+
+
+def _by_matrices(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, antialias: bool) -> Tensor:
+    form = spatial_form(site, x.rank)
+    before, after = space_of(site, x.shape), space_of(site, shape)
+    channels, done = channels_of(site, x.shape), list(before)
+    for place, (have, want) in enumerate(zip(before, after, strict=True)):
+        if not isinstance(have, int) or not isinstance(want, int):
+            raise site.unsupported(f"interpolates images whose size is free by {kind!r}")
+        if have == want:
+            continue
+        done[place] = want
+        matrix = resampling(kind, have, want, antialias).astype(site.number(0.0, x.dtype).dtype)
+        made = keras_shape(site, x.shape[0], channels, done)
+        start = value(site, x, form)
+        if place == 0:
+            operands = [site.constant(matrix, "rows"), start]
+        else:
+            operands = [start, site.constant(matrix.T, "columns")]
+        product = site.node("MatMul", operands, (x.dtype, permuted(made, form)))
+        x = Tensor(made, x.dtype, {form: product})
+    return x

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 
 from bnfold.convert.direct import (
     activations,
+    adaptive,
     attention,
     audio,
     convolutions,
     dense,
+    images,
+    local,
     masks,
     merging,
     normalizations,
@@ -22,6 +25,7 @@ from bnfold.convert.direct.activations import ACTIVATION_LAYERS, is_known_activa
 from bnfold.convert.direct.operators import OPERATORS, operator
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
+from bnfold.formats.keras.cells import stages_of
 from bnfold.formats.keras.graph import Layer
 from bnfold.formats.keras.roles import is_application_layer
 
@@ -30,11 +34,18 @@ Rule = Callable[[Site], "Tensor | list[Tensor]"]
 LAYERS: Mapping[str, Rule] = {
     **ACTIVATION_LAYERS,
     "ActivityRegularization": shaping.identity,
+    "AdaptiveAveragePooling1D": adaptive.adaptive_pooling("AveragePool", "ReduceMean"),
+    "AdaptiveAveragePooling2D": adaptive.adaptive_pooling("AveragePool", "ReduceMean"),
+    "AdaptiveAveragePooling3D": adaptive.adaptive_pooling("AveragePool", "ReduceMean"),
+    "AdaptiveMaxPooling1D": adaptive.adaptive_pooling("MaxPool", "ReduceMax"),
+    "AdaptiveMaxPooling2D": adaptive.adaptive_pooling("MaxPool", "ReduceMax"),
+    "AdaptiveMaxPooling3D": adaptive.adaptive_pooling("MaxPool", "ReduceMax"),
     "Add": merging.merge("Add"),
     "AdditiveAttention": attention.attention,
     "AlphaDropout": shaping.random_only,
     "Attention": attention.attention,
     "AugMix": shaping.random_only,
+    "AutoContrast": images.auto_contrast,
     "Average": merging.average,
     "AveragePooling1D": shaping.pooling("AveragePool"),
     "AveragePooling2D": shaping.pooling("AveragePool"),
@@ -44,7 +55,7 @@ LAYERS: Mapping[str, Rule] = {
     "BatchNormalizationV2": normalizations.batch_norm,
     "Bidirectional": recurrent.bidirectional,
     "CategoryEncoding": preprocessing.category_encoding,
-    "CenterCrop": preprocessing.center_crop,
+    "CenterCrop": images.center_crop,
     "Concatenate": merging.concatenate,
     "Conv1D": convolutions.conv,
     "Conv1DTranspose": convolutions.transposed,
@@ -52,12 +63,16 @@ LAYERS: Mapping[str, Rule] = {
     "Conv2DTranspose": convolutions.transposed,
     "Conv3D": convolutions.conv,
     "Conv3DTranspose": convolutions.transposed,
+    "ConvLSTM1D": recurrent.recurrent,
+    "ConvLSTM2D": recurrent.recurrent,
+    "ConvLSTM3D": recurrent.recurrent,
     "Convolution1D": convolutions.conv,
     "Convolution2D": convolutions.conv,
     "Convolution3D": convolutions.conv,
     "Cropping1D": shaping.cropping,
     "Cropping2D": shaping.cropping,
     "Cropping3D": shaping.cropping,
+    "CutMix": shaping.random_only,
     "CustomScaleLayer": merging.custom_scale,
     "Dense": dense.dense,
     "DepthwiseConv1D": convolutions.depthwise,
@@ -86,6 +101,8 @@ LAYERS: Mapping[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": normalizations.layer_norm,
+    "LocallyConnected1D": local.locally_connected,
+    "LocallyConnected2D": local.locally_connected,
     "LayerScale": normalizations.layer_scale,
     "Masking": masks.masking,
     "MaxPooling1D": shaping.pooling("MaxPool"),
@@ -94,16 +111,19 @@ LAYERS: Mapping[str, Rule] = {
     "Maximum": merging.merge("Max"),
     "MelSpectrogram": audio.mel_spectrogram,
     "Minimum": merging.merge("Min"),
+    "MixUp": shaping.random_only,
     "MultiHeadAttention": attention.multi_head,
     "Multiply": merging.merge("Mul"),
     "Normalization": normalizations.normalization,
     "Permute": shaping.permute_layer,
     "RMSNormalization": normalizations.rms_norm,
+    "RNN": recurrent.recurrent,
     "RandAugment": shaping.random_only,
     "RandomBrightness": shaping.random_only,
     "RandomColorDegeneration": shaping.random_only,
     "RandomColorJitter": shaping.random_only,
     "RandomContrast": shaping.random_only,
+    "RandomCrop": images.random_crop,
     "RandomElasticTransform": shaping.random_only,
     "RandomErasing": shaping.random_only,
     "RandomFlip": shaping.random_only,
@@ -122,14 +142,16 @@ LAYERS: Mapping[str, Rule] = {
     "RandomWidth": shaping.random_only,
     "RandomZoom": shaping.random_only,
     "RepeatVector": shaping.repeat_vector,
+    "ReversibleEmbedding": dense.reversible_embedding,
     "Rescaling": normalizations.rescaling,
     "Reshape": shaping.reshape_layer,
-    "Resizing": preprocessing.resizing,
+    "Resizing": images.resizing,
     "STFTSpectrogram": audio.stft_spectrogram,
     "SeparableConv1D": convolutions.separable,
     "SeparableConv2D": convolutions.separable,
     "SimpleRNN": recurrent.recurrent,
     "SlicingOpLambda": tf_operators.tf_operator,
+    "Solarization": shaping.random_only,
     "SpatialDropout1D": shaping.random_only,
     "SpatialDropout2D": shaping.random_only,
     "SpatialDropout3D": shaping.random_only,
@@ -149,7 +171,7 @@ LAYERS: Mapping[str, Rule] = {
     "ZeroPadding3D": shaping.zero_padding,
 }
 
-WRAPPERS = frozenset({"SpectralNormalization", "TimeDistributed"})
+WRAPPERS = frozenset({"Pipeline", "SpectralNormalization", "TimeDistributed"})
 
 
 def rule_of(layer: Layer) -> Rule | None:
@@ -171,6 +193,8 @@ def why_unsupported(layer: Layer) -> str:
         return next((why for part in layer.parts.values() if (why := why_unsupported(part))), "")
     if rule_of(layer) is None:
         return "is not a layer that the direct converter knows"
+    if layer.class_name == "RNN" and stages_of(layer) is None:
+        return "has a cell that is not one of Keras's own"
     if layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
         function = str(layer.config.get("function", "__operators__.getitem"))
         if not tf_operators.is_known(function):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.assets import Assets
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.h5 import H5File, reading
+from bnfold.formats.keras.naming import numbered, part_place
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
@@ -65,7 +65,7 @@ def _attach_graph(graph: KerasGraph, holder: Holder) -> KerasGraph:
 def _attach_layer(layer: Layer, holder: Holder) -> Layer:
     parts = {}
     for attribute, part in layer.parts.items():
-        child = holder.child(attribute)
+        child = holder.child(part_place(layer, attribute))
         parts[attribute] = part if child is None else _attach_layer(part, child)
     graph = None if layer.graph is None else _attach_graph(layer.graph, holder)
     wanted = roles(layer)
@@ -174,24 +174,14 @@ _WRITTEN_AS = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 def archive_names(graph: KerasGraph) -> dict[str, str]:
     """The group of each layer in the archive: its class, numbered in the order of the model."""
-    counts: dict[str, int] = {}
-    found: dict[str, str] = {}
-    for layer in graph.layers.values():
-        if layer.is_operator or (graph.sequential and layer.class_name == "InputLayer"):
-            continue
-        name = snake_case(_WRITTEN_AS.get(layer.class_name, layer.class_name))
-        count = counts.get(name, -1) + 1
-        counts[name] = count
-        found[layer.name] = f"{name}_{count}" if count else name
-    return found
+    kept = [
+        layer
+        for layer in graph.layers.values()
+        if not layer.is_operator and not (graph.sequential and layer.class_name == "InputLayer")
+    ]
+    names = numbered(_WRITTEN_AS.get(layer.class_name, layer.class_name) for layer in kept)
+    return {layer.name: name for layer, name in zip(kept, names, strict=True)}
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
-
-
-def snake_case(name: str) -> str:
-    """A class name as Keras writes it in the paths of its archives: "Conv2D" is "conv2d"."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -15,7 +15,7 @@ from typing import Any
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.keys import key_of, layers_by_key, map_layers
 from bnfold.formats.keras.nodes import is_keras2_tensor
-from bnfold.formats.keras.read_config import parse_model
+from bnfold.formats.keras.read_config import listed_parts, parse_model
 from bnfold.formats.keras.roles import roles
 
 Ref = tuple[str, int]
@@ -99,22 +99,28 @@ def _name(data: Mapping[str, Any]) -> str:
 def _edit_layer(data: dict[str, Any], key: str, edits: Edits) -> None:
     """Change a layer in place: its own settings, and what is in it."""
     config = data["config"]
-    if isinstance(config, list) or "layers" in config:
+    if isinstance(config, list) or ("layers" in config and data["class_name"] != "Pipeline"):
         _edit_model(data, key, edits)
         return
-    for attribute, holder in (("layer", config), ("backward_layer", config), ("cell", config)):
-        inner = holder.get(attribute)
-        if isinstance(inner, dict) and "class_name" in inner:
-            names = {"layer": "forward_layer"} if data["class_name"] == "Bidirectional" else {}
-            part = key_of(
-                inner.get("shared_object_id"), f"{key}/.{names.get(attribute, attribute)}"
-            )
-            _edit_part(inner, part, edits)
+    names = {"layer": "forward_layer"} if data["class_name"] == "Bidirectional" else {}
+    for attribute, inner in _parts_of(data).items():
+        part = key_of(inner.get("shared_object_id"), f"{key}/.{names.get(attribute, attribute)}")
+        _edit_part(inner, part, edits)
     if data["class_name"] == "Bidirectional":
         _edit_mirrored(config, key, edits)
     config.update(edits.settings.get(key, {}))
     if key in edits.class_names:
         _become(data, edits.class_names[key])
+
+
+def _parts_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The serialized layers in a layer's config, by the attributes that hold them."""
+    config = data["config"]
+    alone = {name: config.get(name) for name in ("layer", "backward_layer", "cell")}
+    found = {
+        name: one for name, one in alone.items() if isinstance(one, dict) and "class_name" in one
+    }
+    return found | listed_parts(str(data["class_name"]), config)
 
 
 def _edit_mirrored(config: dict[str, Any], key: str, edits: Edits) -> None:

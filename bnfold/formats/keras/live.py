@@ -10,6 +10,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.attach import Holder, Vocabulary, attach
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, LazyArray
+from bnfold.formats.keras.naming import numbered
 from bnfold.formats.keras.read_config import parse_model
 from bnfold.formats.text import clip
 
@@ -66,7 +67,10 @@ class _LiveHolder:
         return tuple(_lazy(weight, str(index)) for index, weight in enumerate(weights))
 
     def child(self, attribute: str) -> Holder | None:
-        child = getattr(self._held, attribute, None)
+        child = part_of(self._held, attribute)
+        if getattr(child, "reverse_state_order", False):
+            why = "gives the states of its cells in reverse, which its config does not say"
+            raise UnsupportedModelError(clip(str(child.name)), type(child).__name__, why)
         return None if child is None else _LiveHolder(child)
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
@@ -74,6 +78,17 @@ class _LiveHolder:
 
     def vocabulary(self) -> Vocabulary | None:
         return lambda: tuple(str(word) for word in self._held.get_vocabulary())
+
+
+def part_of(held: Any, attribute: str) -> Any:
+    """The layer that a live layer keeps in an attribute, or in a list: "cells/lstm_cell"."""
+    attribute, _, name = attribute.partition("/")
+    found = getattr(held, attribute, None)
+    if not name or found is None:
+        return found
+    members = list(found)
+    names = numbered(type(one).__name__ for one in members)
+    return dict(zip(names, members, strict=True)).get(name)
 
 
 def _lazy(weight: Any, key: str) -> LazyArray:

@@ -12,7 +12,8 @@ from bnfold.core.diagnostics import Fold, Kept
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.fold import fold_graph
 from bnfold.formats.keras.graph import KerasGraph, Layer
-from bnfold.formats.keras.live import generation_of, read_live
+from bnfold.formats.keras.live import generation_of, part_of, read_live
+from bnfold.formats.keras.naming import part_place
 from bnfold.formats.keras.roles import roles
 from bnfold.formats.text import clip
 
@@ -68,10 +69,10 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     pending = [model]
     while pending:
         one = pending.pop()
-        pending.extend(getattr(one, "layers", None) or ())
-        inner = getattr(one, "layer", None)
-        if inner is not None:
-            pending.append(inner)
+        for attribute in ("layers", "cells"):
+            pending.extend(getattr(one, attribute, None) or ())
+        inner = [getattr(one, attribute, None) for attribute in ("layer", "cell")]
+        pending.extend(part for part in inner if part is not None)
         if type(one).__module__.partition(".")[0] not in ("keras", "tf_keras"):
             found[type(one).__name__] = type(one)
     return found
@@ -109,8 +110,8 @@ def _fill_layer(new: Any, old: Any, data: Layer, before: Layer | None) -> None:
     if data.parts and before is not None:
         for attribute, part in data.parts.items():
             _fill_layer(
-                getattr(new, attribute),
-                getattr(old, attribute),
+                part_of(new, part_place(data, attribute)),
+                part_of(old, part_place(before, attribute)),
                 part,
                 before.parts.get(attribute),
             )

@@ -28,9 +28,16 @@ Rule = Callable[[View], "Value | list[Value]"]
 RULES: Mapping[str, Rule] = {
     "Activation": elementwise.activation,
     "ActivityRegularization": elementwise.identity,
+    "AdaptiveAveragePooling1D": moves.adaptive_pooling,
+    "AdaptiveAveragePooling2D": moves.adaptive_pooling,
+    "AdaptiveAveragePooling3D": moves.adaptive_pooling,
+    "AdaptiveMaxPooling1D": moves.adaptive_pooling,
+    "AdaptiveMaxPooling2D": moves.adaptive_pooling,
+    "AdaptiveMaxPooling3D": moves.adaptive_pooling,
     "Add": elementwise.weighted_sum(1.0),
     "AlphaDropout": elementwise.random_only,
     "AugMix": elementwise.random_only,
+    "AutoContrast": elementwise.auto_contrast,
     "Average": elementwise.weighted_sum(),
     "AveragePooling1D": moves.pooling,
     "AveragePooling2D": moves.pooling,
@@ -48,12 +55,16 @@ RULES: Mapping[str, Rule] = {
     "Conv2DTranspose": linear.transposed,
     "Conv3D": linear.convolution,
     "Conv3DTranspose": linear.transposed,
+    "ConvLSTM1D": recurrent.recurrent,
+    "ConvLSTM2D": recurrent.recurrent,
+    "ConvLSTM3D": recurrent.recurrent,
     "Convolution1D": linear.convolution,
     "Convolution2D": linear.convolution,
     "Convolution3D": linear.convolution,
     "Cropping1D": moves.cropping,
     "Cropping2D": moves.cropping,
     "Cropping3D": moves.cropping,
+    "CutMix": elementwise.random_only,
     "CustomScaleLayer": elementwise.custom_scale,
     "Dense": linear.dense,
     "DepthwiseConv1D": linear.depthwise,
@@ -81,6 +92,8 @@ RULES: Mapping[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": linear.statistics_norm,
+    "LocallyConnected1D": linear.locally_connected,
+    "LocallyConnected2D": linear.locally_connected,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
     "MaxPooling1D": moves.pooling,
@@ -88,16 +101,19 @@ RULES: Mapping[str, Rule] = {
     "MaxPooling3D": moves.pooling,
     "Maximum": elementwise.extremum,
     "Minimum": elementwise.extremum,
+    "MixUp": elementwise.random_only,
     "MultiHeadAttention": linear.multi_head,
     "Multiply": elementwise.multiply,
     "Normalization": elementwise.normalization,
     "PReLU": elementwise.activation_layer,
     "Permute": moves.permute,
+    "RNN": recurrent.recurrent,
     "RandAugment": elementwise.random_only,
     "RandomBrightness": elementwise.random_only,
     "RandomColorDegeneration": elementwise.random_only,
     "RandomColorJitter": elementwise.random_only,
     "RandomContrast": elementwise.random_only,
+    "RandomCrop": moves.random_crop,
     "RandomElasticTransform": elementwise.random_only,
     "RandomErasing": elementwise.random_only,
     "RandomFlip": elementwise.random_only,
@@ -118,6 +134,7 @@ RULES: Mapping[str, Rule] = {
     "Resizing": moves.resizing,
     "ReLU": elementwise.activation_layer,
     "RepeatVector": moves.repeat_vector,
+    "ReversibleEmbedding": linear.reversible_embedding,
     "Rescaling": elementwise.rescaling,
     "Reshape": moves.reshape,
     "SeparableConv1D": linear.separable,
@@ -125,6 +142,7 @@ RULES: Mapping[str, Rule] = {
     "SimpleRNN": recurrent.recurrent,
     "SlicingOpLambda": operator,
     "Softmax": elementwise.activation_layer,
+    "Solarization": elementwise.random_only,
     "SpatialDropout1D": elementwise.random_only,
     "SpatialDropout2D": elementwise.random_only,
     "SpatialDropout3D": elementwise.random_only,
@@ -238,11 +256,15 @@ def _lower_layer(view: View, count: int) -> list[Value]:
     if layer.graph is not None and layer.is_own:
         given = view.inputs
         if len(given) == len(layer.graph.inputs) and view.kwargs.get("training") is not True:
+            wanted = [layer.graph.layers[ref.layer] for ref in layer.graph.inputs]
+            inputs = [_as_input(view, *pair) for pair in zip(given, wanted, strict=True)]
             return _lower_graph(
-                view.builder, layer.graph, given, view.path, view.key, view.generation
+                view.builder, layer.graph, inputs, view.path, view.key, view.generation
             )
     if layer.class_name == "TimeDistributed" and layer.is_own and "layer" in layer.parts:
         return moves.time_distributed(view, _inner)
+    if layer.class_name == "Pipeline" and layer.is_own and layer.parts:
+        return _lower_pipeline(view)
     rule = rule_of(layer)
     if rule is None or layer.policy.quantized or not view.inputs:
         return view.ops(Opaque(), view.inputs, [None] * count)
@@ -254,18 +276,42 @@ def _lower_layer(view: View, count: int) -> list[Value]:
     return results
 
 
+def _as_input(view: View, x: Value, wanted: Layer) -> Value:
+    """What a nested model makes of a value: it may take whole numbers only."""
+    dtype = wanted.policy.compute
+    if "float" in dtype or "float" not in x.dtype:
+        return x
+    why = Opaque(detail=f"the model's input takes {dtype}")
+    made = view.op(why, [x], x.shape, suffix="input", dtype=dtype)
+    return dataclasses.replace(made, masked=x.masked)
+
+
 def _inner(view: View, x: Value) -> list[Value]:
     """The layer inside a wrapper, on one value."""
-    part = view.layer.parts["layer"]
+    return _lower_part(view, "layer", x)
+
+
+def _lower_part(view: View, attribute: str, x: Value) -> list[Value]:
+    part = view.layer.parts[attribute]
     inner = dataclasses.replace(
         view,
         layer=part,
-        key=key_of(part.shared, f"{view.key}/.layer"),
+        key=key_of(part.shared, f"{view.key}/.{attribute}"),
         path=f"{view.path}/{part.name}",
         args=(x,),
         kwargs={},
     )
     return _lower_layer(inner, 1)
+
+
+def _lower_pipeline(view: View) -> list[Value]:
+    """The layers of a Pipeline one after the other."""
+    results = [view.input]
+    for attribute in view.layer.parts:
+        if len(results) == 1:
+            x = dataclasses.replace(results[0], masked=view.input.masked)
+            results = _lower_part(view, attribute, x)
+    return results
 
 
 def _with_built_shape(view: View) -> View:

@@ -23,6 +23,7 @@ from bnfold.core.transfer import (
     Sum,
     Transfer,
 )
+from bnfold.formats.keras.dtypes import gives_floats
 from bnfold.formats.keras.geometry import axes_of
 from bnfold.formats.keras.graph import epsilon_of
 from bnfold.formats.keras.lower_view import Held, Holder, Value, View
@@ -40,7 +41,21 @@ def random_only(view: View) -> Value:
     # What Keras 3 predicts does not heed it, and its augmenting layers always state it.
     if view.kwargs.get("training") is True and view.generation == 2:
         return view.op(Opaque(Reason.TRAINING_MODE, "dropout at work"), [view.input], None)
+    x, dtype = view.input, view.layer.policy.compute
+    if x.dtype not in _FLOATS and gives_floats(view.layer.class_name, view.generation):
+        return view.op(Opaque(detail=_OF_WHOLE), [x], x.shape, dtype=dtype)
     return identity(view)
+
+
+def auto_contrast(view: View) -> Value:
+    """AutoContrast: what it does depends on the image."""
+    x = view.input
+    return view.op(
+        Opaque(detail="it stretches each image over the whole range"),
+        [x],
+        x.shape,
+        dtype=view.layer.policy.compute,
+    )
 
 
 # -- affines -------------------------------------------------------------------------------

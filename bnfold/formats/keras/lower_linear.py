@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from math import prod
 
 from bnfold.core.diagnostics import Reason
 from bnfold.core.errors import InputError
 from bnfold.core.labels import Axes, Labels
-from bnfold.core.moves import Chain, Keep, Regroup, Segment, Shape
+from bnfold.core.moves import Chain, Keep, Regroup, Segment, Shape, Take
 from bnfold.core.transfer import Bias, Commute, Contraction, Opaque
 from bnfold.formats.keras.geometry import (
     Dim,
@@ -20,6 +21,7 @@ from bnfold.formats.keras.geometry import (
     tuple_of,
     window_of,
 )
+from bnfold.formats.keras.local import local_of
 from bnfold.formats.keras.lower_elementwise import activate
 from bnfold.formats.keras.lower_view import Slot, Value, View, stored_array
 from bnfold.formats.text import clip
@@ -165,10 +167,62 @@ def embedding(view: View) -> Value:
     return view.op(Commute(move), [table, ids], shape, slots=[slot, None], dtype="float32")
 
 
-def _axes(view: View, batch: str, space: Axes, channels: tuple[str, ...]) -> Axes:
+def reversible_embedding(view: View) -> Value:
+    """ReversibleEmbedding: an Embedding, or a product with its table, transposed."""
+    reverse = view.args[1] if len(view.args) > 1 else view.kwargs.get("reverse", False)
+    if not reverse:
+        return embedding(view)
+    x, config = view.input, view.config
+    if x.shape is None:
+        return view.op(UNKNOWN, [x], None)
+    tied = config.get("tie_weights", True)
+    lead: Axes = tuple((f"a{axis}",) for axis in range(len(x.shape) - 1))
+    w: Axes = (("n",), ("k",)) if tied else (("k",), ("n",))
+    shape = (*x.shape[:-1], int(config["input_dim"]))
+    x_axes, y_axes = (*lead, ("k",)), (*lead, ("n",))
+    labels = Labels(x_axes, w, y_axes, sizes_of((x_axes, x.shape), (y_axes, shape)))
+    y = product(view, x, labels, shape, role="embeddings" if tied else "reverse_embeddings")
+    if config.get("logit_soft_cap") is None:
+        return y
+    return view.op(Opaque(Reason.ACTIVATION, "logits are capped"), [y], shape, suffix="cap")
+
+
+def locally_connected(view: View) -> Value:
+    """LocallyConnected1D/2D: windows are gathered, and multiplied each with its own kernel.
+
+    Only where Keras keeps the kernels as one array per place (implementation 1).
+    """
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(UNKNOWN, [x], None)
+    channels, filters = channels_of(view, x.shape), int(view.config["filters"])
+    space = tuple(dim for dim in space_of(view, x.shape) if isinstance(dim, int))
+    if len(space) < count or not isinstance(channels, int):
+        return view.op(UNKNOWN, [x], None)
+    local = local_of(view.config, space)
+    shape = image_shape(view, x.shape[0], local.result, filters)
+    if local.implementation != 1 or view.channels_first:
+        return view.op(Opaque(detail="its kernels are one sparse matrix"), [x], shape)
+    batch, places, width = x.shape[0], len(local.reads), local.taps * channels
+    alone = Segment((batch,), (batch,))
+    flat = Regroup((alone, Segment(space, (prod(space),)), Segment((channels,), (channels,))))
+    take = Take(1, prod(space), local.indices.reshape(-1))
+    read = places * local.taps
+    windows = Regroup((alone, Segment((read, channels), (places, width))))
+    move = Chain((flat, take, windows))
+    rows = view.op(Commute(move), [x], (batch, places, width), suffix="windows")
+    where = tuple(f"p{i}" for i in range(count))
+    w: Axes = (where, ("k",), ("n",))
+    y: Axes = ((), *((name,) for name in where), ("n",))
+    sizes = sizes_of((w, (None, width, filters)), (y, shape))
+    bias = dataclasses.replace(view.slot("bias", use_bias=True), shape=(*local.result, filters))
+    out = product(view, rows, Labels(((), where, ("k",)), w, y, sizes), shape, bias=bias)
+    return activate(view, out)
+
+
+def image_axes(view: View, space: Axes, channels: tuple[str, ...]) -> Axes:
     """Labels of an image in the layer's data format; no label for the batch."""
-    first: Axes = ((batch,),) if batch else ((),)
-    return (*first, channels, *space) if view.channels_first else (*first, *space, channels)
+    return ((), channels, *space) if view.channels_first else ((), *space, channels)
 
 
 def image_shape(view: View, batch: Dim, space: Sequence[Dim], channels: Dim) -> Shape:
@@ -193,7 +247,7 @@ def channel_axis(view: View, rank: int) -> int:
     return 1 if view.channels_first else rank - 1
 
 
-_PADS = "the convolution pads with zeros"
+PADS = "the convolution pads with zeros"
 _BORDER = "a transposed convolution reaches its borders with fewer taps"
 
 
@@ -230,14 +284,14 @@ def _convolved(
     if isinstance(channels, int):
         sizes["c"] = channels // groups
     labels = Labels(
-        _axes(view, "", free, ("g", "c")),
+        image_axes(view, free, ("g", "c")),
         (*taps, ("c",), ("g", "o")),
-        _axes(view, "", free, ("g", "o")),
+        image_axes(view, free, ("g", "o")),
         sizes,
     )
     space = space_of(view, x.shape)
     shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), filters)
-    padded = _padded(window, space)
+    padded = is_padded(window, space)
     return product(
         view,
         x,
@@ -247,13 +301,14 @@ def _convolved(
         bias=bias_slot(view, filters) if biased else None,
         bias_axis=channel_axis(view, len(shape)),
         shift_blocked=Reason.PADDING_SHIFT if padded else None,
-        detail=_PADS if padded else "",
+        detail=PADS if padded else "",
         suffix=suffix,
         op_type=op_type,
     )
 
 
-def _padded(window: Window, space: Shape) -> bool:
+def is_padded(window: Window, space: Shape) -> bool:
+    """Whether the window reaches beyond the data, or may do so."""
     pads = window.pads(space)
     return pads is None or any(pad != (0, 0) for pad in pads)
 
@@ -276,15 +331,15 @@ def _depthwise(view: View, x: Value, window: Window, *, biased: bool) -> Value:
     if isinstance(channels, int):
         sizes["g"] = channels
     labels = Labels(
-        _axes(view, "", free, ("g",)),
+        image_axes(view, free, ("g",)),
         (*taps, ("g",), ("o",)),
-        _axes(view, "", free, ("g", "o")),
+        image_axes(view, free, ("g", "o")),
         sizes,
     )
     wide = channels * multiplier if isinstance(channels, int) else None
     space = space_of(view, x.shape)
     shape = image_shape(view, x.shape[0], window.result(space, view.builder.fresh_dim), wide)
-    padded = _padded(window, space)
+    padded = is_padded(window, space)
     return product(
         view,
         x,
@@ -294,7 +349,7 @@ def _depthwise(view: View, x: Value, window: Window, *, biased: bool) -> Value:
         bias=bias_slot(view, wide) if biased else None,
         bias_axis=channel_axis(view, len(shape)),
         shift_blocked=Reason.PADDING_SHIFT if padded else None,
-        detail=_PADS if padded else "",
+        detail=PADS if padded else "",
         suffix="" if biased else "depthwise",
     )
 
@@ -331,9 +386,9 @@ def transposed(view: View) -> Value:
     if isinstance(channels, int):
         sizes["c"] = channels
     labels = Labels(
-        _axes(view, "", free, ("c",)),
+        image_axes(view, free, ("c",)),
         (*taps, ("o",), ("c",)),
-        _axes(view, "", free, ("o",)),
+        image_axes(view, free, ("o",)),
         sizes,
     )
     pointwise = {*window.kernel, *window.strides} == {1} and not any(any(row) for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -98,6 +99,17 @@ def pooling(view: View) -> Value:
     return view.op(Commute(move, sign=sign), [x], shape)
 
 
+def adaptive_pooling(view: View) -> Value:
+    """AdaptiveMaxPooling, AdaptiveAveragePooling: windows of whatever size."""
+    x, count = view.input, spatial_count(view.layer.class_name)
+    if x.shape is None or len(x.shape) != count + 2:
+        return view.op(_UNKNOWN, [x], None)
+    space = tuple_of(view.config["output_size"], count)
+    shape = image_shape(view, x.shape[0], space, channels_of(view, x.shape))
+    sign = Sign.NOT_NEGATIVE if "Max" in view.layer.class_name else Sign.ANY
+    return view.op(Commute(Keep(_spatial_axes(view, len(x.shape))), sign=sign), [x], shape)
+
+
 def global_pooling(view: View) -> Value:
     """GlobalMaxPooling, GlobalAveragePooling."""
     x = view.input
@@ -171,9 +183,14 @@ def upsampling(view: View) -> Value:
     ]
     shape = image_shape(view, x.shape[0], space, channels_of(view, x.shape))
     kind = view.config.get("interpolation", "nearest")
-    if kind not in ("nearest", "bilinear"):
+    if kind not in _MEANS:
         return view.op(Opaque(detail=f"interpolation by {kind}"), [x], shape)
     return view.op(Commute(Keep(_spatial_axes(view, len(x.shape)))), [x], shape)
+
+
+# Ways of interpolation, all of them by weights that sum to 1.
+_MEANS = frozenset({"area", "bicubic", "bilinear", "gaussian", "lanczos3", "lanczos5"})
+_MEANS |= {"mitchellcubic", "nearest"}
 
 
 def resizing(view: View) -> Value:
@@ -185,7 +202,7 @@ def resizing(view: View) -> Value:
     shape = image_shape(view, x.shape[0], target, channels_of(view, x.shape))
     kind = config.get("interpolation", "bilinear")
     bordered = config.get("pad_to_aspect_ratio")
-    if kind not in ("nearest", "bilinear") or bordered or not x.dtype.startswith("float"):
+    if kind not in _MEANS or bordered or not x.dtype.startswith("float"):
         return view.op(Opaque(detail=f"resizing by {kind}"), [x], shape)
     return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
 
@@ -198,6 +215,15 @@ def center_crop(view: View) -> Value:
     target = int(view.config["height"]), int(view.config["width"])
     shape = image_shape(view, x.shape[0], target, channels_of(view, x.shape))
     return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
+
+
+def random_crop(view: View) -> Value:
+    """RandomCrop: at inference Keras 3 leaves images alone, Keras 2 resizes them."""
+    if view.generation == 3:
+        return view.op(Commute(), [view.input], view.input.shape)
+    if view.kwargs.get("training") is True:
+        return view.opaque(None)
+    return center_crop(view)
 
 
 def encoding(view: View) -> Value:
@@ -229,6 +255,7 @@ def time_distributed(view: View, emit: Inner) -> list[Value]:
     rest = [Segment((dim,), (dim,)) for dim in x.shape[2:]]
     into = Regroup((Segment((batch, time), (merged,)), *rest))
     inner = view.op(Commute(into), [x], (merged, *x.shape[2:]), suffix="merge", op_type="Reshape")
+    inner = replace(inner, masked=x.masked)
     results = []
     for one in emit(view, inner):
         if one.shape is None:

@@ -126,7 +126,24 @@ def _wrapped(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     cell = config.get("cell")
     if isinstance(cell, dict) and "class_name" in cell:
         found["cell"] = cell
-    return found
+    return found | listed_parts(class_name, config)
+
+
+def listed_parts(class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Serialized layers in a list of a layer's config, by attribute and place: "cells/0"."""
+    attribute = _LISTS.get(class_name, "")
+    parts = config.get(attribute)
+    if not isinstance(parts, list) or not all(_is_serialized(one) for one in parts):
+        return {}
+    return {f"{attribute}/{place}": one for place, one in enumerate(parts)}
+
+
+# The attribute that holds a list of layers.
+_LISTS = {"Pipeline": "layers", "StackedRNNCells": "cells"}
+
+
+def _is_serialized(part: Any) -> bool:
+    return isinstance(part, dict) and "class_name" in part and "config" in part
 
 
 def _mirrored(layer: Mapping[str, Any]) -> dict[str, Any]:

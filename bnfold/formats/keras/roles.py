@@ -38,8 +38,7 @@ def _plain(*names: str) -> Callable[[Config], tuple[Role, ...]]:
 
 
 def _cell(config: Config) -> tuple[Role, ...]:
-    plain = _plain("kernel", "recurrent_kernel", "bias")(config)
-    return tuple(Role(role.name, True, ("cell",)) for role in plain)
+    return tuple(Role(role.name, True, ("cell",)) for role in _RECURRENT(config))
 
 
 def _batch_norm(config: Config) -> tuple[Role, ...]:
@@ -94,6 +93,11 @@ def _additive(config: Config) -> tuple[Role, ...]:
     return (Role("scale"),) if config.get("use_scale", True) else ()
 
 
+def _reversible(config: Config) -> tuple[Role, ...]:
+    tied = config.get("tie_weights", True)
+    return (Role("embeddings"),) if tied else (Role("embeddings"), Role("reverse_embeddings"))
+
+
 def _stft(config: Config) -> tuple[Role, ...]:
     others = {"real": "imag", "imag": "real"}
     mode = config.get("mode")
@@ -105,6 +109,7 @@ def _spectral(config: Config) -> tuple[Role, ...]:
 
 
 _CONV = _plain("kernel", "bias")
+_RECURRENT = _plain("kernel", "recurrent_kernel", "bias")
 _SEPARABLE = _plain("depthwise_kernel", "pointwise_kernel", "bias")
 
 _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
@@ -122,6 +127,9 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "Conv1DTranspose": _CONV,
     "Conv2DTranspose": _CONV,
     "Conv3DTranspose": _CONV,
+    "ConvLSTM1D": _cell,
+    "ConvLSTM2D": _cell,
+    "ConvLSTM3D": _cell,
     "Dense": _CONV,
     "DepthwiseConv1D": _CONV,
     "DepthwiseConv2D": _CONV,
@@ -129,30 +137,34 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "EinsumDense": _einsum,
     "Embedding": _plain("embeddings"),
     "GRU": _cell,
+    "GRUCell": _RECURRENT,
     "GRUV1": _cell,
     "GroupNormalization": _scale_center,
     "GroupQueryAttention": _multi_head,
     "GroupedQueryAttention": _multi_head,
     "LSTM": _cell,
+    "LSTMCell": _RECURRENT,
     "LSTMV1": _cell,
     "LayerNormalization": _scale_center,
     "LayerScale": _plain("gamma"),
+    "LocallyConnected1D": _CONV,
+    "LocallyConnected2D": _CONV,
     "MultiHeadAttention": _multi_head,
     "Normalization": _normalization,
     "PReLU": _plain("alpha"),
+    "ReversibleEmbedding": _reversible,
     "RMSNormalization": _plain("scale"),
     "STFTSpectrogram": _stft,
     "SeparableConv1D": _SEPARABLE,
     "SeparableConv2D": _SEPARABLE,
     "SimpleRNN": _cell,
+    "SimpleRNNCell": _RECURRENT,
     "SpectralNormalization": _spectral,
 }
 
 # Keras's own layers that keep arrays of which this table says nothing.
 _OTHER_NAMES = """
-    ConvLSTM1D ConvLSTM2D ConvLSTM3D CuDNNGRU CuDNNLSTM GRUCell HashedCrossing
-    LSTMCell LocallyConnected1D LocallyConnected2D RNN RandomFourierFeatures ReversibleEmbedding
-    SimpleRNNCell StackedRNNCells TFSMLayer TextVectorization
+    CuDNNGRU CuDNNLSTM HashedCrossing RandomFourierFeatures TFSMLayer TextVectorization
     TorchModuleWrapper FlaxLayer JaxLayer VectorQuantizer Lambda
 """
 _OTHERS = frozenset(_OTHER_NAMES.split())

@@ -10,6 +10,7 @@ import numpy as np
 
 from bnfold.formats.keras.attach import ROOTS, archive_names
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, Layer
+from bnfold.formats.keras.naming import part_place
 from bnfold.formats.keras.roles import Role, roles
 
 
@@ -54,7 +55,9 @@ def _write_layer(
         _copy_vars(old, new, source, target)
         for attribute, part in layer.parts.items():
             child = before.parts.get(attribute)
-            _write_layer(old, new, child, part, f"{source}/{attribute}", f"{target}/{attribute}")
+            place = part_place(before, attribute) if child is not None else attribute
+            here, there = f"{source}/{place}", f"{target}/{part_place(layer, attribute)}"
+            _write_layer(old, new, child, part, here, there)
         for name in old[source]:
             if name != "vars" and name not in layer.parts and f"{target}/{name}" not in new:
                 old.copy(f"{source}/{name}", new, name=f"{target}/{name}")

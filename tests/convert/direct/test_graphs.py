@@ -20,6 +20,8 @@ from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
+from bnfold.formats.keras.fold import fold_graph
+from bnfold.formats.onnx.fold import fold_model
 from tests.convert import zoo
 from tests.convert.direct import kinds, layer_rows, more_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
@@ -276,6 +278,24 @@ def test_missing_weights_are_named(keras3: Any) -> None:
     layers = {**graph.layers, "dense": replace(graph.layers["dense"], weights={})}
     with pytest.raises(InputError, match=r"'dense' \(Dense\) lacks its kernel"):
         convert(replace(graph, layers=layers))
+
+
+def test_nested_model_of_whole_numbers(keras: Any) -> None:
+    """Its input makes whole numbers of what it is given: an affine must not pass."""
+    L = keras.layers
+    whole = L.Input((5,), dtype="int32")
+    inner = keras.Model(whole, L.Dense(4)(L.Rescaling(0.5)(whole)), name="inner")
+    start = L.Input((5,))
+    model = zoo.randomize(keras.Model(start, inner(L.BatchNormalization(name="norm")(start))))
+    values = np.random.default_rng(0).normal(0, 5, (6, 5)).astype(np.float32)
+    want = run_keras(model, [values])
+    converted = convert(model)
+    assert_equal(run_onnx(converted.model, [values]), want)
+    folded = fold_graph(read(model))
+    assert "norm" not in {item.source for item in folded.folds}
+    assert_equal(run_onnx(convert(folded.graph).model, [values]), want)
+    as_onnx = fold_model(converted.model, labels=converted.labels)
+    assert "norm" not in {item.source for item in as_onnx.folds}
 
 
 @pytest.mark.parametrize("name", ["post_activation", "pre_activation", "conv"])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bnfold.convert.direct import convert, read
+from bnfold.convert.direct import UnsupportedLayerError, convert, read
 from bnfold.formats.keras.fold import fold_graph
-from tests.convert.direct import layer_rows, more_rows
+from bnfold.formats.keras.read_config import parse_model
+from tests.convert.direct import layer_rows, more_rows, vision_rows
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 from tests.convert.zoo import randomize
 
-_COMMON = {**layer_rows.COMMON, **more_rows.COMMON}
-_KERAS3_ONLY = {**layer_rows.KERAS3_ONLY, **more_rows.KERAS3_ONLY}
+_COMMON = {**layer_rows.COMMON, **more_rows.COMMON, **vision_rows.ROWS}
+_KERAS3_ONLY = {**layer_rows.KERAS3_ONLY, **more_rows.KERAS3_ONLY, **vision_rows.ROWS_3}
+_KERAS3_ONLY |= vision_rows.TABLES_3
+_KERAS2_ONLY = {**layer_rows.KERAS2_ONLY, **vision_rows.ROWS_2}
 # float32 sums of some ten to a hundred products, in another order than Keras's.
 _RELATIVE = 5e-6
 
@@ -38,9 +42,9 @@ def test_layer_of_keras3(keras3: Any, row: str) -> None:
     _check(_KERAS3_ONLY[row](keras3))
 
 
-@pytest.mark.parametrize("row", layer_rows.KERAS2_ONLY)
+@pytest.mark.parametrize("row", _KERAS2_ONLY)
 def test_layer_of_keras2(keras2: Any, row: str) -> None:
-    _check(layer_rows.KERAS2_ONLY[row](keras2))
+    _check(_KERAS2_ONLY[row](keras2))
 
 
 @pytest.mark.parametrize("name", layer_rows.ACTIVATIONS_3)
@@ -54,6 +58,7 @@ def test_activation_of_keras2(keras2: Any, name: str) -> None:
 
 
 _FILED = {**more_rows.ATTENTION, **more_rows.ATTENTION_3, **more_rows.AUDIO_3}
+_FILED |= {**vision_rows.TABLES_3, "pipeline": vision_rows.IMAGES_3["pipeline"]}
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -86,6 +91,54 @@ def test_images_of_whole_numbers_are_rounded(keras3: Any) -> None:
     assert apart.mean() < 0.01
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_augmenting_layers_on_whole_numbers(keras: Any, dtype: str) -> None:
+    """Some leave whole numbers what they are, some give floating-point numbers."""
+    L = keras.layers
+    made = {
+        "AugMix": (),
+        "CutMix": (),
+        "MixUp": (),
+        "RandAugment": (),
+        "RandomBrightness": (0.2,),
+        "RandomColorJitter": (),
+        "RandomContrast": (0.2,),
+        "RandomElasticTransform": (),
+        "RandomErasing": (),
+        "RandomFlip": (),
+        "RandomGaussianBlur": (),
+        "RandomGrayscale": (),
+        "RandomHeight": (0.2,),
+        "RandomHue": (0.2,),
+        "RandomInvert": (),
+        "RandomPerspective": (),
+        "RandomPosterization": (4,),
+        "RandomRotation": (0.2,),
+        "RandomSaturation": (0.2,),
+        "RandomSharpness": (0.2,),
+        "RandomShear": (),
+        "RandomTranslation": (0.2, 0.2),
+        "RandomWidth": (0.2,),
+        "RandomZoom": (0.2,),
+        "Solarization": (),
+    }
+    layers = [getattr(L, name)(*given) for name, given in made.items() if hasattr(L, name)]
+    start = L.Input((6, 5, 3), dtype=dtype)
+    model = keras.Model(start, [layer(start) for layer in layers])
+    images = np.random.default_rng(7).integers(0, 256, (2, 6, 5, 3)).astype(dtype)
+    assert_equal(run_onnx(convert(model).model, [images]), run_keras(model, [images]))
+
+
+def test_adaptive_pooling_of_free_sizes(keras3: Any) -> None:
+    model = layer_rows.on((None, 8, 4), lambda L: L.MaxPooling2D(2))(keras3)
+    serialized = json.loads(model.to_json())
+    layer = serialized["config"]["layers"][1]
+    layer["class_name"] = "AdaptiveMaxPooling2D"
+    layer["config"] |= {"output_size": [2, 2]}
+    with pytest.raises(UnsupportedLayerError, match="sizes that are free"):
+        convert(parse_model(serialized))
+
+
 @pytest.mark.parametrize("row", layer_rows.DATA_FORMATS)
 def test_channels_first(keras3: Any, row: str) -> None:
     first, last = (
@@ -107,13 +160,14 @@ def test_layer_at_opset(keras3: Any, opset: int) -> None:
     rows = ("layer_norm", "rescaling", "batch_norm_4", "global_average2d", "unit_norm", "padding2d")
     rows += ("group_norm", "dot", "split", "gelu", "reduce", "lstm_last", "upsampling2d")
     rows += ("resizing_free", "category_one_hot", "integer_lookup", "multi_head_free_causal")
+    rows += ("resizing_cropped", "resizing_lanczos3", "adaptive_average_both", "auto_contrast")
     extra = {
         "split": layer_rows.on((4, 6), lambda L: L.Activation("glu")),
         "gelu": layer_rows.on((4, 6), lambda L: L.Activation("gelu")),
         "reduce": layer_rows.on((4, 6), lambda L: lambda x: keras3.ops.sum(x, axis=1)),
     }
     for row in rows:
-        _check(extra.get(row, _COMMON.get(row))(keras3), opset)
+        _check(({**_COMMON, **_KERAS3_ONLY, **extra})[row](keras3), opset)
 
 
 @pytest.mark.parametrize("norms", [False, True], ids=["alone", "between norms, folded"])

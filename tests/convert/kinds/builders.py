@@ -40,6 +40,30 @@ def masked(K: Any) -> Any:
     return K.Model(start, L.Dense(2, name="out")(L.LSTM(5, name="lstm")(x)), name="masked")
 
 
+def cells(K: Any) -> Any:
+    """An RNN of cells that are stacked, and one of both directions."""
+    L = K.layers
+    x = start = L.Input((7, 4), name="series")
+    x = L.BatchNormalization(name="bn_1")(x)
+    stack = [L.LSTMCell(5, name="first"), L.GRUCell(4, name="second")]
+    x = L.RNN(stack, return_sequences=True, name="stack")(x)
+    x = L.BatchNormalization(name="bn_2")(x)
+    x = L.Bidirectional(L.RNN(L.GRUCell(3, name="inner"), name="loop"), name="both")(x)
+    return K.Model(start, L.Dense(2, name="out")(x), name="cells")
+
+
+def film(K: Any) -> Any:
+    """A sequence of images through two ConvLSTMs."""
+    L = K.layers
+    x = start = L.Input((4, 9, 8, 3), name="film")
+    x = L.BatchNormalization(name="bn_1")(x)
+    x = L.ConvLSTM2D(3, 2, return_sequences=True, name="loop_1")(x)
+    x = L.BatchNormalization(name="bn_2")(x)
+    x = L.ConvLSTM2D(4, 3, recurrent_activation="hard_sigmoid", name="loop_2")(x)
+    x = L.GlobalAveragePooling2D(name="pool")(x)
+    return K.Model(start, L.Dense(2, name="out")(x), name="film")
+
+
 def tabular(K: Any) -> Any:
     """Numbers that are normalized and categories that are embedded or encoded."""
     L = K.layers

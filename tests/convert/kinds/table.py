@@ -75,6 +75,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("operators (x + y, x[:, 1:])", zoo.operators, (1,), 1),
     Kind("TimeDistributed", zoo.time_distributed, (1,), 1),
     Kind("LSTM, GRU, Bidirectional", zoo.recurrent, (3,), 3),
+    Kind("RNN of stacked cells", builders.cells, (2,), 2),
+    Kind("sequences of images (ConvLSTM)", builders.film, (2,), 2),
     Kind("attention", zoo.attention, (1,), 2),
     Kind("masked sequences", builders.masked, (1,), 1),
     Kind("preprocessing: Rescaling, Normalization", zoo.preprocessing, (3,), 3),
