@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnfold.convert.direct.operators import OPERATORS
-from bnfold.convert.direct.operators_moves import indexed
+from bnfold.convert.direct.operators_index import indexed
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 
