@@ -31,7 +31,6 @@ OPERATORS: Mapping[str, Rule] = {
 
 # Call arguments of operators that have others than operands in order.
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "Arange": ("start", "stop", "step"),
     "BatchNorm": ("x", "mean", "variance", "offset", "scale"),
     "DotProductAttention": ("query", "key", "value", "bias", "mask", "scale"),
     "LayerNorm": ("x", "gamma", "beta"),

@@ -16,8 +16,9 @@ from bnfold.convert.direct.convolutions import (
 )
 from bnfold.convert.direct.expressions import Expr, Options, Rule
 from bnfold.convert.direct.layout import constant, reshape, squeeze, transpose, unsqueeze
+from bnfold.convert.direct.operators_math import saturated
 from bnfold.convert.direct.operators_nn import configured, known, patches_kernel
-from bnfold.convert.direct.ops import cast, concat, gather, pad, slices, split
+from bnfold.convert.direct.ops import cast, concat, gather, pad, slices, split, unary
 from bnfold.convert.direct.promotion import alone, in_floats, is_float
 from bnfold.convert.direct.shaping import resize
 from bnfold.convert.direct.site import Site
@@ -110,18 +111,23 @@ def _to_rgb(hue: Expr, saturation: Expr, level: Expr) -> Sequence[Expr]:
 
 
 def _resize(site: Site, x: Tensor, options: Options) -> Tensor:
-    """To a stated size; all but the nearest pixel comes out as float32."""
+    """To a stated size. TensorFlow interpolates in float32, which Keras 3 casts back."""
     for key in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         if options.get(key):
             raise site.unsupported(f"resizes with {key}")
     height, width = (int(one) for one in options["size"])
     kind = str(options.get("interpolation") or "bilinear")
-    kind = {"linear": "bilinear", "cubic": "bicubic"}.get(kind, kind)
+    if kind not in ("bilinear", "nearest"):
+        # TensorFlow takes the weights of the others from a table, or knows no such op at all.
+        raise site.unsupported(f"interpolates by {kind!r}")
     if space_of(site, x.shape) == (height, width):
         return x
-    x = x if kind == "nearest" else cast(site, x, "float32")
+    start = x if kind == "nearest" else cast(site, x, "float32")
     shape = keras_shape(site, x.shape[0], channels_of(site, x.shape), (height, width))
-    return resize(site, x, shape, kind, None)
+    y = resize(site, start, shape, kind, None)
+    if y.dtype == x.dtype or site.generation == 2:
+        return y
+    return saturated(site, y if is_float(x.dtype) else unary(site, "Round", y), x.dtype)
 
 
 _SIDES = (("top", "bottom", "height"), ("left", "right", "width"))

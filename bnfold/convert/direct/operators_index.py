@@ -134,8 +134,8 @@ def _take_along_axis(site: Site, args: list[Any], options: Options) -> Tensor:
     rest = [(*one.shape[:axis], 1, *one.shape[axis + 1 :]) for one in (x, indices)]
     wide = list(broadcast(site, *rest))
     x, indices = (
-        broadcast_to(site, one, [*wide[:axis], one.shape[axis], *wide[axis + 1 :]])
-        for one in (x, indices)
+        broadcast_to(site, one, [*wide[:axis], one.shape[axis], *wide[axis + 1 :]], other)
+        for one, other in ((x, indices), (indices, x))
     )
     made = site.node(
         "GatherElements",

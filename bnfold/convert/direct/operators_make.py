@@ -67,25 +67,6 @@ def _full(site: Site, args: list[Any], options: Options) -> Tensor:
 # -- numbers in order ----------------------------------------------------------------------
 
 
-def _arange(site: Site, args: list[Any], options: Options) -> Tensor:
-    """Numbers from a start (0) up to a stop, by a step (1)."""
-    given = [*args, *[None] * (3 - len(args))]
-    limits = [given[0], given[1], given[2] if given[2] is not None else options.get("step")]
-    stated = options.get("dtype")
-    dtype = (
-        dtype_option(site, stated)
-        if stated
-        else common_dtype(site, [one for one in limits if one is not None])
-    )
-    if limits[1] is None:
-        limits[:2] = [0, limits[0]]
-    limits[2] = 1 if limits[2] is None else limits[2]
-    operands = [tensor_of(site, one, dtype) for one in limits]
-    shape = (site.emitter.fresh_dim(),)
-    made = site.node("Range", [value(site, one, plain(0)) for one in operands], (dtype, shape))
-    return Tensor(shape, dtype, {plain(1): made})
-
-
 def _linspace(site: Site, args: list[Any], options: Options) -> Tensor:
     """Numbers at equal distances along a new axis."""
     count, end = int(options.get("num", 50)), options.get("endpoint", True)
@@ -276,7 +257,6 @@ def _shape(site: Site, args: list[Any], options: Options) -> Tensor:
 
 
 MADE: Mapping[str, Rule] = {
-    "Arange": _arange,
     "BandPart": _band_part,
     "Diag": _diag,
     "Diagflat": lambda site, args, options: _diag(site, args, {**options, "flat": True}),

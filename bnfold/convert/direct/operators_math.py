@@ -194,8 +194,11 @@ def _cast(site: Site, args: list[Any], options: Options) -> Tensor:
 
 
 def _saturate_cast(site: Site, args: list[Any], options: Options) -> Tensor:
+    return saturated(site, alone(site, args[0]), dtype_option(site, options.get("dtype")))
+
+
+def saturated(site: Site, x: Tensor, dtype: str) -> Tensor:
     """Clipped to what the dtype holds, then cast."""
-    x, dtype = alone(site, args[0]), dtype_option(site, options.get("dtype"))
     inner, outer = limits_of(x.dtype), limits_of(dtype)
     kind = float_dtype(x.dtype)
     low, high = (

@@ -12,6 +12,7 @@ import numpy as np
 from bnfold.convert.direct.expressions import Options, Rule
 from bnfold.convert.direct.layout import (
     constant,
+    dynamic_shape,
     flatten,
     reshape,
     squeeze,
@@ -314,6 +315,8 @@ def _rot90(site: Site, args: list[Any], options: Options) -> Tensor:
     x, times = alone(site, args[0]), int(options.get("k", 1)) % 4
     first, second = (int(axis) % x.rank for axis in options.get("axes", (0, 1)))
     if times == 2:
+        if not isinstance(x.shape[first], int) or x.shape[first] != x.shape[second]:
+            raise site.unsupported("is turned by half, for which Keras 3 mixes up unequal sizes")
         return flipped(site, x, [first, second])
     order = list(range(x.rank))
     order[first], order[second] = second, first
@@ -322,14 +325,18 @@ def _rot90(site: Site, args: list[Any], options: Options) -> Tensor:
     return transpose(site, flipped(site, x, [first]), order) if times else x
 
 
-def broadcast_to(site: Site, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-    """Axes of size 1 widened to ``shape``; sizes that are free must be the value's own."""
+def broadcast_to(
+    site: Site, x: Tensor, shape: Sequence[Dim], like: Tensor | None = None
+) -> Tensor:
+    """Axes of size 1 widened to ``shape``; a free size must be the value's own, or of ``like``."""
     wide = unsqueeze(site, x, range(len(shape) - x.rank)) if x.rank < len(shape) else x
-    target: list[int] = []
+    target: list[Dim] = []
     for dim, want in zip(wide.shape, shape, strict=True):
         if want in (1, dim):
             target.append(1)  # leaves the axis as it is
         elif isinstance(want, int) and (dim == 1 or not isinstance(dim, int)):
+            target.append(want)
+        elif dim == 1 and like is not None and want in like.shape:
             target.append(want)
         else:
             raise site.unsupported(f"widens {dim} to {want}")
@@ -340,7 +347,14 @@ def broadcast_to(site: Site, x: Tensor, shape: Sequence[Dim]) -> Tensor:
         want if count != 1 else dim
         for dim, want, count in zip(wide.shape, shape, target, strict=True)
     )
-    operand = site.integers([target[axis] for axis in form.perm], "shape")
+    ordered = permuted(target, form)
+    fixed = [dim for dim in ordered if isinstance(dim, int)]
+    if len(fixed) == len(ordered):
+        operand = site.integers(fixed, "shape")
+    else:
+        assert like is not None
+        start = value(site, like, plain(like.rank))
+        operand = dynamic_shape(site, start, like.shape, ordered)
     made = site.node(
         "Expand", [value(site, wide, form), operand], (x.dtype, permuted(result, form))
     )

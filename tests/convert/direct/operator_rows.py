@@ -33,15 +33,15 @@ ELEMENTWISE: dict[str, Row] = {
     "arctan": lambda ops, x: ops.arctan(x) + ops.arctanh(ops.tanh(x) * 0.9),
     "arctan2": lambda ops, x: ops.arctan2(x, ops.flip(x, axis=2)),
     "arctan2_zeros": lambda ops, x: ops.arctan2(
-        np.asarray([0.0, -0.0, 0.0, -0.0, 1.0, -1.0], np.float32) * (ops.abs(x) + 0.1),
-        np.asarray([1.0, -1.0, -1.0, 0.0, 0.0, -0.0], np.float32) * (ops.abs(x) + 0.1),
+        (ops.abs(x) + 0.1) * np.asarray([0.0, -0.0, 0.0, -0.0, 1.0, -1.0], np.float32),
+        (ops.abs(x) + 0.1) * np.asarray([1.0, -1.0, -1.0, 0.0, 0.0, -0.0], np.float32),
     ),
     "add_float64": lambda ops, x: x + np.arange(6) / 7.0,
     "add_int_array": lambda ops, x: _whole(ops, x) + np.arange(6),
     "add_small_ints": lambda ops, x: ops.cast(_whole(ops, x), "int8") + np.asarray([3], np.int16),
     "array_first": lambda ops, x: ops.subtract(_SIX, x),
     "bitwise": lambda ops, x: [
-        ops.bitwise_and(_whole(ops, x), np.asarray(5)),
+        ops.bitwise_and(_whole(ops, x), np.asarray([[5]])),
         ops.bitwise_or(_whole(ops, x), np.asarray([5], np.int32)),
         ops.bitwise_xor(_whole(ops, x), ops.flip(_whole(ops, x), 1)),
         ops.bitwise_not(_whole(ops, x)),
@@ -276,7 +276,7 @@ PRODUCTS: dict[str, Row] = {
         ops.cross(x[..., :2], x[..., 3:]),
         ops.cross(x[..., :2], x[..., 4:]),
         ops.cross(x[:, :3], x[:, 1:] + 1.0, axis=1),
-        ops.cross(x[:, :3, :3], x[..., 3:], axisa=1, axisc=1) if False else x,
+        ops.cross(x[:, :3, :4], x[:, :, 4:], axisa=1, axisc=1),
     ],
     "dot": lambda ops, x: [
         ops.dot(x, _SIX),

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from bnfold.convert.direct import convert
-from tests.convert.direct import layer_rows, operator_rows
+from tests.convert.direct import (
+    layer_rows,
+    operator_move_rows,
+    operator_net_rows,
+    operator_rows,
+)
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 ROWS = {
@@ -17,10 +22,14 @@ ROWS = {
     **operator_rows.REDUCED,
     **operator_rows.ORDERED,
     **operator_rows.PRODUCTS,
+    **operator_move_rows.MOVED,
+    **operator_move_rows.TAKEN,
+    **operator_move_rows.MADE,
 }
+IMAGES = {**operator_net_rows.NETS, **operator_net_rows.IMAGES}
 SHAPE = (4, 6)
 # What ONNX has only since this opset.
-SINCE = {"bitwise": 18}
+SINCE = {"bitwise": 18, "scatter_add": 18}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -28,6 +37,12 @@ def test_row(keras3: Any, name: str, tmp_path: Path) -> None:
     start = keras3.layers.Input(SHAPE, name="x")
     model = keras3.Model(start, ROWS[name](keras3.ops, start))
     check(model, tmp_path, SINCE.get(name, 17))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_row_of_images(keras3: Any, name: str, tmp_path: Path) -> None:
+    start = keras3.layers.Input((7, 9, 4), name="x")
+    check(keras3.Model(start, IMAGES[name](keras3.ops, start)), tmp_path, 17)
 
 
 def check(model: Any, folder: Path, opset: int) -> None:
