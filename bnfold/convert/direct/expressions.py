@@ -18,6 +18,7 @@ from bnfold.formats.keras.graph import float_dtype
 
 Options = Mapping[str, Any]
 Rule = Callable[[Site, list[Any], Options], "Tensor | list[Tensor]"]
+One = Callable[[Site, list[Any], Options], Tensor]
 Number = float | bool | np.generic
 
 
@@ -138,7 +139,7 @@ class Expr:
 
 def formula(
     function: Callable[..., Expr], *, floats: str = "", whole: str = "", **defaults: Any
-) -> Rule:
+) -> One:
     """A rule whose operands are promoted, and which computes by a formula.
 
     Args:

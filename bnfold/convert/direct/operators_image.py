@@ -14,7 +14,7 @@ from bnfold.convert.direct.convolutions import (
     keras_shape,
     space_of,
 )
-from bnfold.convert.direct.expressions import Expr, Options, Rule
+from bnfold.convert.direct.expressions import Expr, One, Options, Rule
 from bnfold.convert.direct.layout import constant, reshape, squeeze, transpose, unsqueeze
 from bnfold.convert.direct.operators_math import saturated
 from bnfold.convert.direct.operators_nn import configured, known, patches_kernel
@@ -29,7 +29,7 @@ from bnfold.formats.keras.graph import AnyArray, float_dtype
 Images = Callable[[Site, Tensor, Options], Tensor]
 
 
-def _of_images(function: Images, count: int = 2) -> Rule:
+def _of_images(function: Images, count: int = 2) -> One:
     """A rule for batches of images, that images alone go through as batches of one."""
 
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -188,7 +188,8 @@ def _laid_out(site: Site, x: Tensor, options: Options, count: int) -> Tensor:
     kernel = tuple_of(options["size"], count)
     strides, rates = options.get("strides"), options.get("dilation_rate") or 1
     steps = kernel if strides is None else tuple_of(strides, count)
-    window = Window(kernel, steps, tuple_of(rates, count), str(options.get("padding") or "valid"))
+    padding = str(options.get("padding") or "valid").lower()
+    window = Window(kernel, steps, tuple_of(rates, count), padding)
     y = convolve(site, x, patches_kernel(channels, kernel, x.dtype), None, window, channels)
     total = int(np.prod(kernel))
     if min(channels, total) == 1:

@@ -15,7 +15,15 @@ from bnfold.convert.direct.operators_math import dtype_option
 from bnfold.convert.direct.operators_moves import broadcast_to, moved
 from bnfold.convert.direct.operators_reduce import countable
 from bnfold.convert.direct.ops import cast, elementwise, gather, pad, positions
-from bnfold.convert.direct.promotion import alone, common_dtype, in_floats, is_float, tensor_of
+from bnfold.convert.direct.promotion import (
+    alone,
+    common_dtype,
+    in_floats,
+    is_float,
+    kind_of,
+    result_type,
+    tensor_of,
+)
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor, permuted, plain, size
 from bnfold.formats.keras.graph import float_dtype
@@ -26,8 +34,9 @@ from bnfold.formats.keras.graph import float_dtype
 def filled(site: Site, x: Tensor, number: Any, dtype: str) -> Tensor:
     """A number everywhere, in the shape of ``x``."""
     fill = np.asarray(number).astype(float_dtype(dtype))
-    if all(isinstance(dim, int) for dim in x.shape):
-        return constant(np.full(x.shape, fill))
+    known = [dim for dim in x.shape if isinstance(dim, int)]
+    if len(known) == x.rank:
+        return constant(np.full(known, fill))
     form = x.form if not x.form.flat else plain(x.rank)
     whole = site.node("Shape", [value(site, x, form)], ("int64", (x.rank,)))
     filler = ir.Tensor(fill.reshape(1), dtype=onnx_type(dtype), name="fill")
@@ -120,9 +129,10 @@ def _one_hot(site: Site, args: list[Any], options: Options) -> Tensor:
     if options.get("sparse"):
         raise site.unsupported("gives sparse values")
     stated, axis = options.get("dtype"), options.get("axis")
-    dtype = dtype_option(site, stated) if stated else "float32"
     on, off = options.get("on_value"), options.get("off_value")
     flags = on is not None or off is not None
+    usual = result_type([kind_of(one) for one in (on, off) if one is not None] or ["float"])
+    dtype = dtype_option(site, stated) if stated else usual
     y = one_hot(
         site,
         alone(site, args[0]),
@@ -232,28 +242,16 @@ def matrix_of(site: Site, x: Tensor, k: int = 0) -> Tensor:
 
 
 def _size(site: Site, args: list[Any], options: Options) -> Tensor:
-    x = alone(site, args[0])
+    x, dtype = alone(site, args[0]), dtype_option(site, options.get("dtype") or "int32")
     known = size(x.shape)
     if known is not None:
-        return constant(np.asarray(known, dtype=np.int32))
+        return constant(np.asarray(known, dtype=dtype))
     made = site.node("Size", [value(site, x)], ("int64", ()))
-    return cast(site, Tensor((), "int64", {plain(0): made}), "int32")
+    return cast(site, Tensor((), "int64", {plain(0): made}), dtype)
 
 
 def _constant_of(function: Callable[[Tensor], Any]) -> Rule:
     return lambda site, args, options: constant(np.asarray(function(alone(site, args[0]))))
-
-
-def _shape(site: Site, args: list[Any], options: Options) -> Tensor:
-    """TensorFlow's shape as a value, in int32."""
-    x = alone(site, args[0])
-    dtype = dtype_option(site, options.get("out_type") or "int32")
-    known = [dim for dim in x.shape if isinstance(dim, int)]
-    if len(known) == x.rank:
-        return constant(np.asarray(known, dtype=dtype))
-    start = value(site, x, plain(x.rank))
-    made = site.node("Shape", [start], ("int64", (x.rank,)))
-    return cast(site, Tensor((x.rank,), "int64", {plain(1): made}), dtype)
 
 
 MADE: Mapping[str, Rule] = {

@@ -21,6 +21,8 @@ from bnfold.formats.keras.graph import float_dtype
 def _binary(op: str, *, result: str = "", to_float: bool = False) -> Rule:
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
         pair = operands(site, args[:2], to_float=to_float)
+        if len(pair) < 2:
+            raise site.unsupported("is called without an operand that it needs")
         if not result and pair[0].dtype == "bool":
             raise site.unsupported("computes with flags")
         return elementwise(site, op, *pair, dtype=result)
@@ -143,7 +145,7 @@ def _clip(site: Site, args: list[Any], options: Options) -> Tensor:
     x = alone(site, args[0])
     if x.dtype == "bool":
         x = cast(site, x, "int32")
-    if not any(isinstance(one, (Tensor, list, tuple)) or np.ndim(one) for one in (low, high)):
+    if all(one is None or isinstance(one, (int, float, np.generic)) for one in (low, high)):
         return activations.clip(site, x, low, high)
     y = Expr(site, x)
     for op, limit in (("Max", low), ("Min", high)):
@@ -218,7 +220,7 @@ def limits_of(dtype: str) -> tuple[Any, Any]:
     if dtype == "bool":
         return 0, 1
     if is_float(dtype):
-        real = ml_dtypes.finfo(float_dtype(dtype))
+        real: Any = ml_dtypes.finfo(float_dtype(dtype))  # type: ignore[no-untyped-call]
         return float(real.min), float(real.max)
     whole = np.iinfo(dtype)
     return int(whole.min), int(whole.max)
@@ -324,7 +326,7 @@ def _isclose(site: Site, args: list[Any], options: Options) -> Tensor:
     )
     if not is_float(x.dtype):
         return x.equals(y).tensor
-    close = abs(x - y) <= abs(y) * relative + absolute
+    close: Expr = abs(x - y) <= abs(y) * relative + absolute
     if options.get("equal_nan"):
         close = close | (x.is_nan & y.is_nan)
     return close.tensor

@@ -47,10 +47,10 @@ def _reshape(site: Site, args: list[Any], options: Options) -> Tensor:
     target = args[1] if target is None and len(args) > 1 else target
     if isinstance(target, int):
         target = [target]
-    if not isinstance(target, (list, tuple)) or not all(
-        isinstance(one, int) or one is None for one in target
-    ):
+    if not isinstance(target, (list, tuple)) or any(isinstance(one, Tensor) for one in target):
         raise site.unsupported("reshapes to a shape that is computed")
+    if any(isinstance(one, str) for one in target):
+        return reshape(site, x, _named(site, x, target))
     sizes = [-1 if one is None else int(one) for one in target]
     if not sizes:
         return reshape(site, x, ())
@@ -63,6 +63,19 @@ def _reshape(site: Site, args: list[Any], options: Options) -> Tensor:
     if sizes[0] == batch:
         return reshape(site, x, (batch, *fill_reshape(x.shape[1:], rest, site.emitter.fresh_dim)))
     return reshape(site, x, fill_reshape(x.shape, sizes, site.emitter.fresh_dim))
+
+
+def _named(site: Site, x: Tensor, target: Sequence[Any]) -> list[Dim]:
+    """A shape some of whose sizes are the free ones of a value."""
+    names = [one for one in target if isinstance(one, str)]
+    sizes = [int(one) for one in target if not isinstance(one, str)]
+    rest = list(x.shape)
+    for name in names:
+        if name in rest:
+            rest.remove(name)
+    missing = fill_reshape(rest, sizes, site.emitter.fresh_dim)
+    filled = iter(missing)
+    return [one if isinstance(one, str) else next(filled) for one in target]
 
 
 def _ravel(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -162,7 +175,14 @@ def _cut(site: Site, x: Tensor, axis: int, parts: Any, *, uneven: bool = False) 
     """Parts of equal size, or, where places are given, the parts between them."""
     dim = x.shape[axis]
     if not isinstance(dim, int):
-        raise site.unsupported("splits a size that is free")
+        edges = [0, *(int(edge) for edge in parts)] if not isinstance(parts, int) else []
+        if edges != sorted(edges) or len(edges) < 2 or min(edges) < 0:
+            raise site.unsupported("splits a size that is free")
+        ends = [*edges[1:], None]
+        return [
+            slices(site, x, {axis: (start or None, end, 1)})
+            for start, end in zip(edges, ends, strict=True)
+        ]
     if isinstance(parts, int):
         if dim % parts and not uneven:
             raise site.unsupported(f"splits {dim} into {parts} equal parts")
@@ -287,9 +307,13 @@ def _roll(site: Site, args: list[Any], options: Options) -> Tensor:
 
 def _rolled(site: Site, x: Tensor, shift: int, axis: int) -> Tensor:
     dim = x.shape[axis]
-    if not isinstance(dim, int):
+    if isinstance(dim, int):
+        cut = -shift % dim if dim else 0
+    elif abs(shift) <= 1:
+        # By more than one the free size might be too small for.
+        cut = -shift
+    else:
         raise site.unsupported("rolls along a size that is free")
-    cut = -shift % dim if dim else 0
     if not cut:
         return x
     parts = [slices(site, x, {axis: (cut, None, 1)}), slices(site, x, {axis: (None, cut, 1)})]
@@ -325,21 +349,19 @@ def _rot90(site: Site, args: list[Any], options: Options) -> Tensor:
     return transpose(site, flipped(site, x, [first]), order) if times else x
 
 
-def broadcast_to(
-    site: Site, x: Tensor, shape: Sequence[Dim], like: Tensor | None = None
-) -> Tensor:
+def broadcast_to(site: Site, x: Tensor, shape: Sequence[Dim], like: Tensor | None = None) -> Tensor:
     """Axes of size 1 widened to ``shape``; a free size must be the value's own, or of ``like``."""
     wide = unsqueeze(site, x, range(len(shape) - x.rank)) if x.rank < len(shape) else x
     target: list[Dim] = []
     for dim, want in zip(wide.shape, shape, strict=True):
         if want in (1, dim):
             target.append(1)  # leaves the axis as it is
-        elif isinstance(want, int) and (dim == 1 or not isinstance(dim, int)):
-            target.append(want)
-        elif dim == 1 and like is not None and want in like.shape:
-            target.append(want)
-        else:
+            continue
+        grows = dim == 1 or not isinstance(dim, int)
+        read = dim == 1 and like is not None and want in like.shape
+        if not (grows and isinstance(want, int)) and not read:
             raise site.unsupported(f"widens {dim} to {want}")
+        target.append(want)
     if all(one == 1 for one in target):
         return wide
     form = wide.form if not wide.form.flat else plain(wide.rank)

@@ -52,6 +52,11 @@ def known(site: Site, dims: Sequence[Dim]) -> tuple[int, ...]:
     return found
 
 
+def filled_up(args: list[Any], count: int) -> list[Any]:
+    """Call arguments with None for those that are not given."""
+    return [*args, *[None] * (count - len(args))]
+
+
 # -- convolutions and pooling --------------------------------------------------------------
 
 
@@ -219,7 +224,7 @@ def _fold(site: Site, args: list[Any], options: Options) -> Tensor:
     y = Tensor((x.shape[0], channels, *used), x.dtype, {plain(4): made})
     rest = [max(size - one, 0) for size, one in zip(wide, used, strict=True)]
     y = pad(site, y, [(0, 0), (0, 0), *((0, one) for one in rest)])
-    cuts = {
+    cuts: dict[int, tuple[int | None, int | None, int]] = {
         axis: (more, more + size, 1)
         for axis, (size, more) in enumerate(zip(target, around, strict=True), 2)
         if y.shape[axis] != size
@@ -232,7 +237,7 @@ def _fold(site: Site, args: list[Any], options: Options) -> Tensor:
 
 def _batch_norm(site: Site, args: list[Any], options: Options) -> Tensor:
     """By given statistics; by constant ones it is one product and one sum."""
-    x, mean, spread, offset, scale = [*args, *[None] * (5 - len(args))]
+    x, mean, spread, offset, scale = filled_up(args, 5)
     x, axis = alone(site, x), int(options.get("axis", -1))
     epsilon = options.get("epsilon")
     epsilon = 1e-3 if epsilon is None else float(epsilon)
@@ -280,7 +285,7 @@ def _aligned(site: Site, given: Any, x: Tensor, axes: Sequence[int]) -> Expr | N
 
 
 def _layer_norm(site: Site, args: list[Any], options: Options) -> Tensor:
-    x, gamma, beta = [*args, *[None] * (3 - len(args))]
+    x, gamma, beta = filled_up(args, 3)
     x = alone(site, x)
     axes = sorted(axes_option(site, x, options))
     epsilon = _epsilon(options)
@@ -312,7 +317,7 @@ def _layer_norm(site: Site, args: list[Any], options: Options) -> Tensor:
 
 
 def _rms_norm(site: Site, args: list[Any], options: Options) -> Tensor:
-    x, scale = [*args, *[None] * (2 - len(args))]
+    x, scale = filled_up(args, 2)
     x = alone(site, x)
     axes = sorted(axes_option(site, x, options))
 
@@ -335,7 +340,7 @@ def _given(site: Site, operand: Any, dtype: str) -> Expr:
 
 def _attention(site: Site, args: list[Any], options: Options) -> Tensor:
     """Queries [batch, time, heads, size] against keys and values; scores in float32 at least."""
-    query, key, content, bias, mask, scale = [*args, *[None] * (6 - len(args))]
+    query, key, content, bias, mask, scale = filled_up(args, 6)
     q, k, v = operands(site, [query, key, content])
     if any(one.rank != 4 for one in (q, k, v)):
         raise site.unsupported("attends between values with other than four axes")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.convert.direct.expressions import Expr, Options, Rule
+from bnfold.convert.direct.expressions import Expr, One, Options, Rule
 from bnfold.convert.direct.layout import reshape, transpose, value
 from bnfold.convert.direct.operators_math import dtype_option, nan_to_num
 from bnfold.convert.direct.ops import cast, slices
@@ -36,7 +36,7 @@ def flat(site: Site, x: Tensor) -> Tensor:
     return reshape(site, x, (count if count is not None else site.emitter.fresh_dim(),))
 
 
-def over(function: Statistic) -> Rule:
+def over(function: Statistic) -> One:
     """A rule for a function of a value, axes and whether the axes stay with size 1."""
 
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -70,7 +70,7 @@ def _mean(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
     return _floating(x).over("ReduceMean", axes, keep)
 
 
-def _extreme(op: str) -> Rule:
+def _extreme(op: str) -> One:
     """The largest or smallest element; of flags whether any or all are true."""
 
     def statistic(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
@@ -103,6 +103,11 @@ def variance(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
 
 def _deviation(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
     return variance(x, axes, keep).apply("Sqrt")
+
+
+def _nonzero(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
+    counted = "int64" if x.site.generation == 2 else "int32"
+    return x.to("bool").to(counted).over("ReduceSum", axes, keep)
 
 
 def _prod(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -145,7 +150,7 @@ def _without_nan(fill: float) -> Callable[[Expr], Expr]:
     return lambda x: x.is_nan.choose(fill, x) if is_float(x.dtype) else x
 
 
-def _nan_extreme(op: str, fill: float) -> Rule:
+def _nan_extreme(op: str, fill: float) -> One:
     def statistic(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
         y = _without_nan(fill)(x).over(op, axes, keep)
         return _all_nan(x, axes, keep).choose(math.nan, y)
@@ -187,7 +192,7 @@ def _nan_deviation(x: Expr, axes: Sequence[int], keep: bool) -> Expr:
 # -- places, running sums, differences -----------------------------------------------------
 
 
-def _arg(op: str) -> Rule:
+def _arg(op: str) -> One:
     """The place of the largest or smallest element along an axis, or among all elements."""
 
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -202,15 +207,16 @@ def _arg(op: str) -> Rule:
         made = site.node(
             op, [value(site, x, plain(x.rank))], ("int64", shape), axis=axis, keepdims=int(keep)
         )
-        # Keras 3 counts in int32, TensorFlow's functions in int64.
-        wanted = "int64" if site.generation == 2 else "int32"
+        # Keras 3 counts in int32, TensorFlow's functions in int64 unless told.
+        usual = "int64" if site.generation == 2 else "int32"
+        wanted = dtype_option(site, options.get("dtype") or usual)
         y = cast(site, Tensor(shape, "int64", {plain(len(shape)): made}), wanted)
         return reshape(site, y, (1,) * rank) if keep and rank > x.rank else y
 
     return rule
 
 
-def _nan_arg(op: str, fill: float) -> Rule:
+def _nan_arg(op: str, fill: float) -> One:
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
         x = Expr(site, alone(site, args[0]))
         if not is_float(x.dtype):
@@ -222,7 +228,7 @@ def _nan_arg(op: str, fill: float) -> Rule:
     return rule
 
 
-def running(op: str, *, nan: float | None = None) -> Rule:
+def running(op: str, *, nan: float | None = None) -> One:
     """CumSum along an axis, or along the flattened value; a product as steps of factors."""
 
     def rule(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -301,6 +307,8 @@ def norm(site: Site, args: list[Any], options: Options) -> Tensor:
     order = float(order) if order in ("inf", "-inf") else order
     if len(axes) == 1:
         return vector_norm(x, 2 if order is None else order, axes, keep).tensor
+    if site.generation == 2 and options.get("axis") is None:
+        return vector_norm(x, 2 if order is None else order, axes, keep).tensor
     if len(axes) != 2:
         raise site.unsupported("takes the norm over more than two axes")
     if order in (None, "fro"):
@@ -348,9 +356,7 @@ REDUCTIONS: Mapping[str, Rule] = {
     "Argmax": _arg("ArgMax"),
     "Argmin": _arg("ArgMin"),
     "Average": _average,
-    "CountNonzero": over(
-        lambda x, axes, keep: x.to("bool").to("int32").over("ReduceSum", axes, keep)
-    ),
+    "CountNonzero": over(_nonzero),
     "Cumprod": running("product"),
     "Cumsum": running("sum"),
     "Diff": _diff,

@@ -170,9 +170,7 @@ def _quantile(percent: float = 1.0, only: float | None = None) -> Rule:
     return rule
 
 
-def _quantiles(
-    site: Site, x: Tensor, parts: AnyArray, axes: Sequence[int], keep: bool
-) -> Tensor:
+def _quantiles(site: Site, x: Tensor, parts: AnyArray, axes: Sequence[int], keep: bool) -> Tensor:
     others = [axis for axis in range(x.rank) if axis not in axes]
     lead = tuple(x.shape[axis] for axis in others)
     sizes = [x.shape[axis] for axis in axes]

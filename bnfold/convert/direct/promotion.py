@@ -38,7 +38,7 @@ def result_type(kinds: Iterable[str]) -> str:
     if "float" in given or (np.dtype("uint64") in whole and len({d.kind for d in whole}) > 1):
         return "float32"
     if whole:
-        return np.result_type(*whole).name
+        return str(np.result_type(*whole).name)
     return "int32" if "int" in given else "bool"
 
 
@@ -47,7 +47,7 @@ def kind_of(operand: Any) -> str:
     if isinstance(operand, Tensor):
         return operand.dtype
     if isinstance(operand, (np.ndarray, np.generic)):
-        return operand.dtype.name
+        return str(operand.dtype.name)
     flat = np.asarray(operand)
     return {"b": "bool", "f": "float"}.get(flat.dtype.kind, "int")
 

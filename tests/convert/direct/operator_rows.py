@@ -64,7 +64,9 @@ ELEMENTWISE: dict[str, Row] = {
     "fmax": lambda ops, x: ops.fmax(_holed(ops, x), 0.1) + ops.fmin(0.2, _holed(ops, x)),
     "fmod": lambda ops, x: ops.fmod(x, 0.37) + ops.fmod(x, -0.37),
     "hard_shrink": lambda ops, x: ops.hard_shrink(x, 0.4) + ops.soft_shrink(x, 0.3),
-    "heaviside": lambda ops, x: ops.heaviside(_whole(ops, x), np.float32([0.5])) + ops.heaviside(x, x),
+    "heaviside": lambda ops, x: (
+        ops.heaviside(_whole(ops, x), np.float32([0.5])) + ops.heaviside(x, x)
+    ),
     "hypot": lambda ops, x: ops.hypot(x, ops.relu(x)) + ops.hypot(ops.relu(x), ops.relu(-x) * 0.0),
     "isclose": lambda ops, x: _as_number(ops, ops.isclose(x, ops.round(x), 0.1, 0.2)),
     "isclose_nan": lambda ops, x: [
@@ -76,7 +78,9 @@ ELEMENTWISE: dict[str, Row] = {
     ],
     "ldexp": lambda ops, x: ops.ldexp(x, _whole(ops, x)),
     "log10": lambda ops, x: ops.log10(ops.abs(x) + 0.1) + ops.log2(ops.abs(x) + 0.1),
-    "logaddexp": lambda ops, x: ops.logaddexp(x, np.float32([0.3])) + ops.logaddexp2(x, ops.flip(x, 1)),
+    "logaddexp": lambda ops, x: (
+        ops.logaddexp(x, np.float32([0.3])) + ops.logaddexp2(x, ops.flip(x, 1))
+    ),
     "logical": lambda ops, x: [
         ops.logical_xor(x > 0, ops.flip(x, 1) > 0),
         ops.logical_and(ops.relu(x), ops.flip(x, 1) > 0),
@@ -266,7 +270,10 @@ ORDERED: dict[str, Row] = {
         ops.sort(ops.cast(_whole(ops, x), "int8"), axis=1),
     ],
     "top_k": lambda ops, x: [*ops.top_k(x, 3), *ops.top_k(_whole(ops, x), 2)],
-    "top_k_ties": lambda ops, x: [*ops.top_k(ops.relu(x), 6), *ops.top_k(ops.cast(x, "float16"), 1)],
+    "top_k_ties": lambda ops, x: [
+        *ops.top_k(ops.relu(x), 6),
+        *ops.top_k(ops.cast(x, "float16"), 1),
+    ],
 }
 
 PRODUCTS: dict[str, Row] = {
