@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from bnfold.convert.direct.convolutions import channels_of, spatial_form
 from bnfold.convert.direct.expressions import Expr, Options, Rule, formula
 from bnfold.convert.direct.layout import constant, value
 from bnfold.convert.direct.operators import OPERATORS
-from bnfold.convert.direct.operators_index import indexed
 from bnfold.convert.direct.operators_make import matrix_of
 from bnfold.convert.direct.operators_math import dtype_option
 from bnfold.convert.direct.operators_nn import configured, known
@@ -23,7 +22,7 @@ from bnfold.convert.direct.ops import cast, concat, elementwise
 from bnfold.convert.direct.promotion import alone, is_float, operands
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Tensor, permuted, plain
-from bnfold.convert.direct.tf_functions import ALIASES, FUNCTIONS
+from bnfold.formats.keras.operator_calls import OperatorCall, keras2_call
 
 # -- what Keras 3 has no operator for ------------------------------------------------------
 
@@ -142,42 +141,17 @@ _OWN: Mapping[str, Rule] = {
 # -- from a call to a rule -----------------------------------------------------------------
 
 
-def is_known(function: str) -> bool:
-    """Whether a TensorFlow function has a rule."""
-    name = _bare(function)
-    return name in FUNCTIONS or name == "__operators__.getitem"
-
-
-def _bare(function: str) -> str:
-    name = function.removeprefix("compat.v1.").removeprefix("compat.v2.")
-    return ALIASES.get(name, name)
-
-
 def tf_operator(site: Site) -> Tensor | list[Tensor]:
     """TFOpLambda and SlicingOpLambda of Keras 2."""
-    name = _bare(str(site.config.get("function", "")))
-    kwargs = {key: one for key, one in (site.kwargs or {}).items() if key != "name"}
-    if name == "__operators__.getitem":
-        return _get_item(site, kwargs)
-    row = FUNCTIONS.get(name)
-    if row is None:
-        raise site.unsupported(f"calls tf.{name}, for which there is no rule")
-    args = list(site.args)
-    args += [kwargs.pop(key) for key in row.operands[len(args) :] if key in kwargs]
-    given: dict[str, Any] = {}
-    for key, one in kwargs.items():
-        if one is None or one is False or key in row.ignored:
-            continue
-        if key not in row.renamed:
-            raise site.unsupported(f"calls tf.{name} with {key}, for which there is no rule")
-        given[row.renamed[key]] = _settled(one)
-    options = row.prepare({**row.fixed, **given})
-    if row.operator == "Where" and len(args) != 3:
+    call = keras2_call(site.layer, site.args, site.kwargs or {}, _settled)
+    if call.unknown:
+        raise site.unsupported(call.unknown)
+    if call.name == "Where" and len(call.args) != 3:
         raise site.unsupported("calls tf.where with one argument")
-    if row.operator == "Einsum":
+    if call.name == "Einsum":
         raise site.unsupported("calls tf.einsum")
-    rule = _OWN.get(row.operator) or OPERATORS[row.operator]
-    return _with_sizes(row.operator, args, rule(site, args, options))
+    rule = _OWN.get(call.name) or OPERATORS[call.name]
+    return _with_sizes(call, rule(site, call.args, call.options))
 
 
 def _settled(option: Any) -> Any:
@@ -191,28 +165,30 @@ def _settled(option: Any) -> Any:
     return option
 
 
-def _with_sizes(
-    operator: str, args: Sequence[Any], result: Tensor | list[Tensor]
-) -> Tensor | list[Tensor]:
+_OF_SIZES = frozenset(
+    {"Cast", "Concatenate", "GetItem", "Identity", "Stack", "StopGradient", "Unstack"}
+)
+
+
+def _with_sizes(call: OperatorCall, result: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     """Sizes that are taken apart or put together stay known."""
-    first = args[0] if args else None
+    first = call.args[0] if call.args else None
     parts = first if isinstance(first, (list, tuple)) else [first]
-    if operator not in _OF_SIZES or not any(isinstance(one, Tensor) and one.sizes for one in parts):
+    if call.name not in _OF_SIZES or not any(isinstance(p, Tensor) and p.sizes for p in parts):
         return result
     sizes = [_sizes(one) for one in parts]
     if any(one is None for one in sizes):
         return result
     found = [dim for one in sizes if one for dim in one]
-    if isinstance(result, Tensor) and result.rank > 1:
-        return result
     if isinstance(result, list):
-        return [
-            dataclasses.replace(one, sizes=(dim,)) for one, dim in zip(result, found, strict=True)
-        ]
-    return dataclasses.replace(result, sizes=tuple(found))
-
-
-_OF_SIZES = frozenset({"Cast", "Concatenate", "Identity", "Stack", "StopGradient", "Unstack"})
+        pairs = zip(result, found, strict=True)
+        return [dataclasses.replace(one, sizes=(dim,)) for one, dim in pairs]
+    if call.name == "GetItem":
+        item = call.args[1][0] if len(call.args[1]) == 1 else None
+        if not isinstance(item, (int, slice)):
+            return result
+        found = found[item] if isinstance(item, slice) else [found[item]]
+    return result if result.rank > 1 else dataclasses.replace(result, sizes=tuple(found))
 
 
 def _sizes(part: Any) -> tuple[Dim, ...] | None:
@@ -220,23 +196,3 @@ def _sizes(part: Any) -> tuple[Dim, ...] | None:
         return part.sizes
     flat = np.asarray(part).reshape(-1)
     return tuple(int(one) for one in flat) if flat.dtype.kind in "iu" else None
-
-
-def _get_item(site: Site, kwargs: Mapping[str, Any]) -> Tensor:
-    spec = kwargs.get("slice_spec", site.args[1] if len(site.args) > 1 else None)
-    items = list(spec) if isinstance(spec, (list, tuple)) else [spec]
-    decoded = [_item(_settled(item)) for item in items]
-    x = site.args[0]
-    if not isinstance(x, Tensor):
-        raise site.unsupported("takes elements of something else than a tensor")
-    y = indexed(site, x, decoded)
-    if x.sizes is not None and len(decoded) == 1 and isinstance(decoded[0], (int, slice)):
-        taken = x.sizes[decoded[0]]
-        return dataclasses.replace(y, sizes=taken if isinstance(taken, tuple) else (taken,))
-    return y
-
-
-def _item(item: Any) -> Any:
-    if isinstance(item, dict) and {"start", "stop"} <= set(item):
-        return slice(item["start"], item["stop"], item.get("step"))
-    return Ellipsis if item == "..." else item

@@ -20,7 +20,7 @@ def test_row(keras2: Any, name: str, tmp_path: Path) -> None:
 
     start = keras2.layers.Input((4, 6), name="x")
     model = keras2.Model(start, tf_rows.VALUES[name](tf, start))
-    check(model, tmp_path, SINCE.get(name, 17))
+    check(model, tmp_path, SINCE.get(name, 13))
 
 
 @pytest.mark.parametrize("name", tf_rows.IMAGES)
@@ -28,7 +28,7 @@ def test_row_of_images(keras2: Any, name: str, tmp_path: Path) -> None:
     import tensorflow as tf
 
     start = keras2.layers.Input((7, 9, 4), name="x")
-    check(keras2.Model(start, tf_rows.IMAGES[name](tf, start)), tmp_path, 17)
+    check(keras2.Model(start, tf_rows.IMAGES[name](tf, start)), tmp_path, 13)
 
 
 def test_backend(keras2: Any, tmp_path: Path) -> None:
@@ -51,4 +51,4 @@ def test_backend(keras2: Any, tmp_path: Path) -> None:
         K.pool2d(K.expand_dims(x, -1), (2, 2), padding="same", pool_mode="avg"),
         K.conv2d(K.expand_dims(x, -1), K.constant(np.arange(18).reshape(3, 3, 1, 2))),
     ]
-    check(keras2.Model(x, made), tmp_path, 17)
+    check(keras2.Model(x, made), tmp_path, 13)
