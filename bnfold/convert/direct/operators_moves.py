@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,8 @@ from bnfold.convert.direct.ops import cast, concat, gather, pad, slices, split
 from bnfold.convert.direct.promotion import alone, operands
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Dim, Shape, Tensor, permuted, plain
-from bnfold.formats.keras.geometry import fill_reshape
+from bnfold.formats.keras.geometry import reshape_result
+from bnfold.formats.keras.graph import AnyArray
 
 
 def _identity(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -49,33 +49,7 @@ def _reshape(site: Site, args: list[Any], options: Options) -> Tensor:
         target = [target]
     if not isinstance(target, (list, tuple)) or any(isinstance(one, Tensor) for one in target):
         raise site.unsupported("reshapes to a shape that is computed")
-    if any(isinstance(one, str) for one in target):
-        return reshape(site, x, _named(site, x, target))
-    sizes = [-1 if one is None else int(one) for one in target]
-    if not sizes:
-        return reshape(site, x, ())
-    batch = x.shape[0] if x.rank else 1
-    rest = sizes[1:]
-    if sizes[0] == -1 and -1 not in rest and not isinstance(batch, int):
-        inner = [one for one in x.shape[1:] if isinstance(one, int)]
-        same = len(inner) == x.rank - 1 and math.prod(inner) == math.prod(rest)
-        return reshape(site, x, (batch if same else site.emitter.fresh_dim(), *rest))
-    if sizes[0] == batch:
-        return reshape(site, x, (batch, *fill_reshape(x.shape[1:], rest, site.emitter.fresh_dim)))
-    return reshape(site, x, fill_reshape(x.shape, sizes, site.emitter.fresh_dim))
-
-
-def _named(site: Site, x: Tensor, target: Sequence[Any]) -> list[Dim]:
-    """A shape some of whose sizes are the free ones of a value."""
-    names = [one for one in target if isinstance(one, str)]
-    sizes = [int(one) for one in target if not isinstance(one, str)]
-    rest = list(x.shape)
-    for name in names:
-        if name in rest:
-            rest.remove(name)
-    missing = fill_reshape(rest, sizes, site.emitter.fresh_dim)
-    filled = iter(missing)
-    return [one if isinstance(one, str) else next(filled) for one in target]
+    return reshape(site, x, reshape_result(x.shape, target, site.emitter.fresh_dim))
 
 
 def _ravel(site: Site, args: list[Any], options: Options) -> Tensor:
@@ -239,8 +213,13 @@ def _mirrored(site: Site, x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor
     """Padded by what lies inside, the outermost elements among it."""
     for axis, (before, after) in enumerate(pairs):
         dim, parts = x.shape[axis], [x]
-        if isinstance(dim, int) and max(before, after) > dim:
-            raise site.unsupported("pads by more than there is")
+        if isinstance(dim, int):
+            if max(before, after) > dim:
+                raise site.unsupported("pads by more than there is")
+            if before or after:
+                index = np.pad(np.arange(dim), (before, after), "symmetric")
+                x = _picked(site, x, index, axis)
+            continue
         if before:
             parts.insert(0, slices(site, x, {axis: (before - 1, None, -1)}))
         if after:
@@ -279,7 +258,7 @@ def _repeat(site: Site, args: list[Any], options: Options) -> Tensor:
     axis, dim, counts = int(axis) % x.rank, x.shape[int(axis)], np.atleast_1d(np.asarray(times))
     if isinstance(dim, int):
         index = np.repeat(np.arange(dim), counts if counts.size > 1 else int(counts[0]))
-        return gather(site, x, constant(index.astype(np.int64)), axis)
+        return _picked(site, x, index, axis)
     if counts.size > 1:
         raise site.unsupported("repeats the elements of a size that is free")
     wide = unsqueeze(site, x, [axis + 1])
@@ -308,16 +287,20 @@ def _roll(site: Site, args: list[Any], options: Options) -> Tensor:
 def _rolled(site: Site, x: Tensor, shift: int, axis: int) -> Tensor:
     dim = x.shape[axis]
     if isinstance(dim, int):
-        cut = -shift % dim if dim else 0
-    elif abs(shift) <= 1:
-        # By more than one the free size might be too small for.
-        cut = -shift
-    else:
+        if not dim or not shift % dim:
+            return x
+        return _picked(site, x, np.roll(np.arange(dim), shift), axis)
+    # For more than one step the free size might be too small.
+    if abs(shift) > 1:
         raise site.unsupported("rolls along a size that is free")
-    if not cut:
-        return x
-    parts = [slices(site, x, {axis: (cut, None, 1)}), slices(site, x, {axis: (None, cut, 1)})]
-    return concat(site, parts, axis)
+    cuts = (-shift, None, 1), (None, -shift, 1)
+    parts = [slices(site, x, {axis: cut}) for cut in cuts]
+    return concat(site, parts, axis) if shift else x
+
+
+def _picked(site: Site, x: Tensor, index: AnyArray, axis: int) -> Tensor:
+    """Elements at constant places along an axis, by one op that lets an affine pass."""
+    return gather(site, x, constant(index.astype(np.int64)), axis)
 
 
 def _flip(site: Site, args: list[Any], options: Options) -> Tensor:

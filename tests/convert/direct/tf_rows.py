@@ -111,7 +111,10 @@ VALUES: dict[str, Row] = {
     "l2_normalize": lambda tf, x: [tf.nn.l2_normalize(x, axis=-1), tf.math.l2_normalize(x, [1, 2])],
     "log_sigmoid": lambda tf, x: tf.math.log_sigmoid(x) + tf.nn.log_softmax(x),
     "lookup": lambda tf, x: tf.nn.embedding_lookup(_normal(4, 3), _places(tf, x)),
-    "moments": lambda tf, x: [*tf.nn.moments(x, axes=[1]), *tf.nn.moments(x, [1, 2], keepdims=True)],
+    "moments": lambda tf, x: [
+        *tf.nn.moments(x, axes=[1]),
+        *tf.nn.moments(x, [1, 2], keepdims=True),
+    ],
     "no_nan": lambda tf, x: [
         tf.math.divide_no_nan(x, tf.nn.relu(x)),
         tf.math.multiply_no_nan(1.0 / tf.nn.relu(x), tf.nn.relu(x)),
