@@ -68,23 +68,47 @@ CHANNELS: dict[str, Row] = {
     "top_k": lambda ops, x: ops.top_k(x, 3)[0],
 }
 
+# Keras 2 writes them by TensorFlow's names.
+TENSORFLOW: dict[str, Row] = {
+    "gather": lambda tf, x: tf.gather(x, [2, 0, 0], axis=1),
+    "get_item": lambda tf, x: x[:, 1:, ::-1][:, :, ::-1],
+    "identity": lambda tf, x: tf.stop_gradient(tf.identity(x)),
+    "pad": lambda tf, x: tf.pad(x, [[0, 0], [1, 2], [0, 0]], "REFLECT"),
+    "pooling": lambda tf, x: tf.nn.avg_pool(x, 2, 2, "VALID"),
+    "reduce_sum": lambda tf, x: tf.reduce_sum(x, axis=1),
+    "repeat": lambda tf, x: tf.repeat(x, 2, axis=1),
+    "reshape": lambda tf, x: tf.expand_dims(tf.reshape(x, [-1, 2, 2, 6]), 1),
+    "reverse": lambda tf, x: tf.reverse(x, [1]),
+    "roll": lambda tf, x: tf.roll(x, 1, axis=1),
+    "slice": lambda tf, x: tf.slice(x, [0, 1, 0], [-1, 2, 6]),
+    "tile": lambda tf, x: tf.tile(x, [1, 3, 1]),
+    "transpose": lambda tf, x: tf.transpose(tf.transpose(x, [0, 2, 1]), [0, 2, 1]),
+}
 
-def _model(K: Any, row: Row) -> Any:
+
+def _model(K: Any, row: Row, ops: Any) -> Any:
     """Dense, the operator, a norm, ReLU; and a norm behind ReLU, the operator, Dense."""
     L = K.layers
     first, second = L.Input((4, 6), name="first"), L.Input((4, 6), name="second")
-    a = row(K.ops, L.Dense(6, name="dense_0")(first))
+    a = row(ops, L.Dense(6, name="dense_0")(first))
     a = L.ReLU(name="relu_0")(L.BatchNormalization(name="behind_0")(a))
     b = L.BatchNormalization(name="before_0")(L.ReLU(name="relu_1")(second))
-    b = L.ReLU(name="relu_2")(L.Dense(5, name="dense_1")(row(K.ops, b)))
+    b = L.ReLU(name="relu_2")(L.Dense(5, name="dense_1")(row(ops, b)))
     return K.Model([first, second], [a, b], name="between")
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_both_pass(keras3: Any, name: str) -> None:
-    check_model(_model(keras3, BOTH[name]), (2, 2))
+    check_model(_model(keras3, BOTH[name], keras3.ops), (2, 2))
 
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_same_as_onnx(keras3: Any, name: str) -> None:
-    check_model(_model(keras3, CHANNELS[name]), (0, 0))
+    check_model(_model(keras3, CHANNELS[name], keras3.ops), (0, 0))
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_both_pass_in_keras2(keras2: Any, name: str) -> None:
+    import tensorflow as tf
+
+    check_model(_model(keras2, TENSORFLOW[name], tf), (2, 2))
