@@ -119,6 +119,8 @@ def _prod(site: Site, args: list[Any], options: Options) -> Tensor:
 def _moments(site: Site, args: list[Any], options: Options) -> list[Tensor]:
     """Mean and variance; of half floats clipped to what they hold."""
     x = alone(site, args[0])
+    if not is_float(x.dtype):
+        raise site.unsupported("takes the moments of whole numbers")
     axes, keep = axes_option(site, x, options), bool(options.get("keepdims"))
     wide = Expr(site, cast(site, x, "float32") if x.dtype in _HALVES else x)
     pair = [wide.over("ReduceMean", axes, keep), variance(wide, axes, keep)]
@@ -200,6 +202,7 @@ def _arg(op: str) -> One:
         keep, rank = bool(options.get("keepdims")), alone(site, args[0]).rank
         if axis is None:
             x, axis = flat(site, x), 0
+        x = cast(site, x, "int32") if x.dtype == "bool" else x
         axis = int(axis) % x.rank
         shape = tuple(
             1 if one == axis else dim for one, dim in enumerate(x.shape) if keep or one != axis

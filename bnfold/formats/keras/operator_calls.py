@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnfold.formats.keras.graph import Layer
-from bnfold.formats.keras.tf_functions import ALIASES, FUNCTIONS
+from bnfold.formats.keras.tf_functions import ALIASES, FUNCTIONS, SYNONYMS
 
 # Call arguments of Keras 3's operators that have others than operands in order.
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -78,7 +78,7 @@ def keras2_call(
 ) -> OperatorCall:
     """A node of Keras 2: a TensorFlow function; ``settle`` is applied to each option."""
     name = bare_name(str(layer.config.get("function", GET_ITEM)))
-    rest = {key: one for key, one in kwargs.items() if key != "name"}
+    rest = {SYNONYMS.get(key, key): one for key, one in kwargs.items() if key != "name"}
     given = list(args)
     if name == GET_ITEM:
         spec = rest.get("slice_spec", given[1] if len(given) > 1 else None)

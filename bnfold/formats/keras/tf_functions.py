@@ -320,12 +320,12 @@ FUNCTIONS: Mapping[str, Row] = {
     "nn.avg_pool3d": _pooling("AveragePool"),
     "nn.bias_add": Row("BiasAdd", ("value", "bias"), {"data_format": "data_format"}),
     "nn.conv1d": _convolution("Conv", "input", "filters", stride="strides"),
-    "nn.conv2d": _convolution("Conv", "input", "filter"),
-    "nn.conv3d": _convolution("Conv", "input", "filter"),
-    "nn.convolution": _convolution("Conv", "input", "filter", dilation_rate="dilation_rate"),
+    "nn.conv2d": _convolution("Conv", "input", "filters"),
+    "nn.conv3d": _convolution("Conv", "input", "filters"),
+    "nn.convolution": _convolution("Conv", "input", "filters", dilation_rate="dilation_rate"),
     "nn.crelu": _activation("Crelu", axis="axis"),
     "nn.depth_to_space": _blocks("DepthToSpace"),
-    "nn.depthwise_conv2d": _convolution("DepthwiseConv", "input", "filter", rate="dilation_rate"),
+    "nn.depthwise_conv2d": _convolution("DepthwiseConv", "input", "filters", rate="dilation_rate"),
     "nn.elu": _activation("Elu"),
     "nn.embedding_lookup": Row(
         "Take",
@@ -401,7 +401,10 @@ FUNCTIONS: Mapping[str, Row] = {
     "stop_gradient": _of("StopGradient", "input"),
     "tanh": _of("Tanh"),
     "tensor_scatter_nd_add": Row(
-        "ScatterUpdate", ("tensor", "indices", "updates"), fixed={"reduction": "add"}
+        "ScatterUpdate",
+        ("tensor", "indices", "updates"),
+        fixed={"reduction": "add"},
+        ignored=("bad_indices_policy",),
     ),
     "tensor_scatter_nd_update": Row(
         "ScatterUpdate", ("tensor", "indices", "updates"), ignored=("bad_indices_policy",)
@@ -413,6 +416,9 @@ FUNCTIONS: Mapping[str, Row] = {
     "where": _of("Where", "condition", "x", "y"),
     "zeros_like": Row("ZerosLike", ("input",), {"dtype": "dtype"}, ignored=("optimize",)),
 }
+
+# Arguments that older functions call otherwise.
+SYNONYMS: Mapping[str, str] = {"filter": "filters"}
 
 # Other names of the same functions.
 ALIASES: Mapping[str, str] = {

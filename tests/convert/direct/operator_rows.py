@@ -28,6 +28,20 @@ def _as_number(ops: Any, flags: Any) -> Any:
 
 
 ELEMENTWISE: dict[str, Row] = {
+    "activations": lambda ops, x: [
+        ops.glu(x, axis=1),
+        ops.hard_silu(x) + ops.hard_tanh(x) + ops.log_sigmoid(x) + ops.selu(x),
+        ops.softsign(x) + ops.sparse_plus(x) + ops.sparse_sigmoid(x) + ops.tanh_shrink(x),
+    ],
+    "functions": lambda ops, x: [
+        ops.cosh(x) + ops.sinh(x) + ops.tan(x) + ops.erf(x) + ops.reciprocal(ops.abs(x) + 0.1),
+        ops.real(x) + ops.conj(x) + ops.conjugate(x) + ops.divide(x, 3) + ops.array(x),
+    ],
+    "comparisons": lambda ops, x: [
+        ops.equal(_whole(ops, x), 1),
+        ops.logical_or(ops.less(x, -0.3), ops.less_equal(1.0, x)),
+        ops.greater(x, _whole(ops, x)),
+    ],
     "arccos": lambda ops, x: ops.arccos(ops.tanh(x)) + ops.arcsin(ops.tanh(x)),
     "arccosh": lambda ops, x: ops.arccosh(ops.abs(x) + 1.5) + ops.arcsinh(x),
     "arctan": lambda ops, x: ops.arctan(x) + ops.arctanh(ops.tanh(x) * 0.9),

@@ -11,11 +11,13 @@ import onnx
 import pytest
 
 from bnfold.convert.direct import UnsupportedLayerError, convert
+from bnfold.convert.direct.operators import OPERATORS
 from tests.convert.direct import (
     layer_rows,
     operator_move_rows,
     operator_net_rows,
     operator_rows,
+    test_operators,
 )
 from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
@@ -88,3 +90,29 @@ def check(model: Any, folder: Path, opset: int) -> None:
     model.save(path)
     for source, version in ((model, opset), (path, max(opset, 17))):
         assert_equal(run_onnx(convert(source, opset=version).model, arrays), want, 5e-6)
+
+
+# What only Keras 2 calls, or no function makes a node of.
+_ELSEWHERE = ["Abs", "BandPart", "Conj", "ConvTranspose", "Flatten"]
+_ELSEWHERE += ["GatherNd", "Identity", "Mish", "Ndim"]
+
+
+def test_every_operator_has_a_row(keras3: Any) -> None:
+    seen: set[str] = set()
+    for name, row in [*ROWS.items(), *IMAGES.items(), *test_operators.KERAS3.items()]:
+        start = keras3.layers.Input(SHAPES.get(name, (4, 6)))
+        model = keras3.Model(start, row(keras3.ops, start))
+        seen |= {type(one).__name__ for one in model.operations}
+    assert sorted(set(OPERATORS) - seen) == _ELSEWHERE
+
+
+def test_transposed_convolution(keras3: Any) -> None:
+    """Keras 3.15 itself cannot run a graph that has one: it mixes its arguments up."""
+    rng = np.random.default_rng(7)
+    data = rng.normal(size=(3, 7, 9, 4)).astype(np.float32)
+    kernel = rng.normal(size=(3, 2, 5, 4)).astype(np.float32)
+    for options in ({"strides": 2, "padding": "same"}, {"strides": (1, 3)}):
+        start = keras3.layers.Input((7, 9, 4))
+        model = keras3.Model(start, keras3.ops.conv_transpose(start, kernel, **options))
+        want = np.asarray(keras3.ops.conv_transpose(data, kernel, **options))
+        assert_equal(run_onnx(convert(model).model, [data]), [want], 5e-6)

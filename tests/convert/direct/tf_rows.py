@@ -19,12 +19,25 @@ def _whole(tf: Any, x: Any) -> Any:
     return tf.cast(tf.round(x * 3.0), tf.int32)
 
 
+def _volume(tf: Any, x: Any) -> Any:
+    return tf.reshape(x, (-1, 7, 3, 3, 4))
+
+
 def _places(tf: Any, x: Any) -> Any:
     """Whole numbers from 0 to 3."""
     return tf.math.floormod(_whole(tf, x), 4)
 
 
 VALUES: dict[str, Row] = {
+    "arithmetic": lambda tf, x: [
+        tf.add(tf.divide(x, 3.0), tf.math.ceil(x)) + tf.math.erf(x),
+        tf.math.log(tf.abs(x) + 0.1) + tf.math.log1p(tf.abs(x)) + tf.math.reciprocal(x),
+        tf.acosh(tf.abs(x) + 1.5) + tf.atanh(tf.tanh(x) * 0.9),
+        tf.nn.selu(x) + tf.nn.softsign(x) + tf.ensure_shape(x, (None, 4, 6)),
+        tf.math.accumulate_n([x, x]),
+        tf.cast(tf.saturate_cast(x * 300.0, tf.uint8), tf.int32),
+        tf.math.floordiv(x, 0.7),
+    ],
     "argmax": lambda tf, x: [
         tf.argmax(x, axis=-1),
         tf.argmax(x),
@@ -44,6 +57,9 @@ VALUES: dict[str, Row] = {
     ],
     "bias_add": lambda tf, x: tf.nn.bias_add(x, np.float32(_SIX)),
     "bits": lambda tf, x: [
+        tf.bitwise.bitwise_and(_whole(tf, x), 5),
+        tf.bitwise.bitwise_or(_whole(tf, x), tf.bitwise.invert(_places(tf, x))),
+        tf.bitwise.bitwise_xor(_whole(tf, x), 3),
         tf.bitwise.left_shift(_places(tf, x), 2),
         tf.bitwise.right_shift(_whole(tf, x) * 7, 1),
     ],
@@ -77,6 +93,8 @@ VALUES: dict[str, Row] = {
         tf.reduce_all(x > -1.0, axis=-1),
         tf.math.logical_xor(x > 0.0, x < 1.0),
         tf.not_equal(_whole(tf, x), 1),
+        tf.equal(_whole(tf, x), 1),
+        tf.logical_or(x >= 1.0, x <= 0.5),
         ~(x > 0.0),
     ],
     "floats": lambda tf, x: [
@@ -142,6 +160,12 @@ VALUES: dict[str, Row] = {
         tf.matmul(x, x, adjoint_b=True),
         tf.matmul(tf.linalg.matrix_transpose(x), x),
     ],
+    "reductions": lambda tf, x: [
+        tf.reduce_logsumexp(x, axis=1),
+        tf.reduce_prod(x, axis=[1, 2], keepdims=True),
+        tf.math.reduce_std(x, axis=-1),
+        tf.math.reduce_variance(x),
+    ],
     "repeat": lambda tf, x: [
         tf.repeat(x, 2, axis=1),
         tf.repeat(x, repeats=[1, 0, 2, 3], axis=1),
@@ -160,8 +184,17 @@ VALUES: dict[str, Row] = {
     "scatter": lambda tf, x: [
         tf.scatter_nd([[1], [3], [1]], x[0, :3], [5, 6]),
         tf.tensor_scatter_nd_update(x[0], [[1, 0], [3, 2]], x[1, 0, :2]),
+        tf.tensor_scatter_nd_add(x[0], [[1, 0], [1, 0]], x[1, 0, :2]),
     ],
-    "segments": lambda tf, x: tf.math.unsorted_segment_sum(x[0], [2, 0, -1, 2], 4),
+    "segments": lambda tf, x: [
+        function(x[0], [2, 0, -1, 2], 4) * 1e-30
+        for function in (
+            tf.math.unsorted_segment_sum,
+            tf.math.unsorted_segment_max,
+            tf.math.unsorted_segment_min,
+            tf.math.unsorted_segment_prod,
+        )
+    ],
     "sequence_mask": lambda tf, x: [
         tf.sequence_mask(_places(tf, x)[:, 0, 0], 3),
         tf.sequence_mask(_places(tf, x)[:, 0], 5, dtype=tf.float32),
@@ -221,6 +254,14 @@ IMAGES: dict[str, Row] = {
         tf.image.resize(x, (5, 12)),
         tf.image.resize(x, [14, 3], method="nearest"),
         tf.image.resize(tf.cast(x * 50.0, tf.int32), [14, 3]),
+    ],
+    "volumes": lambda tf, x: [
+        tf.nn.conv3d(_volume(tf, x), _normal(2, 2, 3, 4, 2), [1, 2, 1, 1, 1], "SAME"),
+        tf.nn.convolution(_volume(tf, x), _normal(2, 2, 2, 4, 2), padding="VALID"),
+        tf.nn.max_pool3d(_volume(tf, x), 2, 2, "SAME"),
+        tf.nn.avg_pool3d(_volume(tf, x), [1, 2, 2, 2, 1], [1, 1, 1, 1, 1], "VALID"),
+        tf.nn.max_pool1d(x[:, 0], 2, 2, "VALID"),
+        tf.nn.avg_pool1d(x[:, 0], 2, 1, "SAME"),
     ],
     "turns": lambda tf, x: [
         tf.image.flip_left_right(x),
