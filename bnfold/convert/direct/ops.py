@@ -84,8 +84,12 @@ def _common_form(tensors: Sequence[Tensor], rank: int) -> Form:
     """The form that costs the fewest elements moved; the first one's on a tie."""
     full = [tensor for tensor in tensors if tensor.rank == rank and tensor.const is None]
     candidates = list(dict.fromkeys(tensor.form for tensor in full))
+    # Computed values with fewer axes cannot be flattened as a convolution's result is.
+    computed = [tensor for tensor in tensors if tensor.const is None]
     candidates = [
-        form for form in candidates if not form.flat or all(tensor.has(form) for tensor in full)
+        form
+        for form in candidates
+        if not form.flat or all(tensor in full and tensor.has(form) for tensor in computed)
     ] or [plain(rank)]
 
     def cost(form: Form) -> tuple[int, int]:

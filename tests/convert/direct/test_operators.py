@@ -178,7 +178,9 @@ def test_operators_behind_a_flattened_convolution(keras3: Any, tmp_path: Path) -
         ops.reshape(x, (-1, 6, 3)),
         ops.one_hot(ops.cast(x, "int32"), 2),
         ops.layer_normalization(x, np.arange(18, dtype=np.float32)),
-        ops.batch_normalization(x, np.arange(18.0), np.arange(1.0, 19.0), -1, np.ones(18), x[0]),
+        ops.batch_normalization(
+            x, *(np.arange(1, 19, dtype=np.float32) for _ in range(2)), -1, x[0], x[1]
+        ),
     ]
     _check(keras3.Model(start, made), tmp_path)
 
