@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bnfold.convert.direct.audio import taper
 from bnfold.convert.direct.expressions import Expr, Options, Rule, formula
 from bnfold.convert.direct.layout import constant, reshape, transpose, unsqueeze
 from bnfold.convert.direct.operators_reduce import flat
@@ -256,6 +257,23 @@ def _irfft(site: Site, args: list[Any], options: Options) -> Tensor:
     return (parts[0] + parts[1]).tensor
 
 
+def _stft(site: Site, args: list[Any], options: Options) -> list[Tensor]:
+    """Spectra of windows one behind the other: the window is part of the matrices."""
+    x, total = alone(site, args[0]), int(options["fft_length"])
+    length, step = int(options["sequence_length"]), int(options["sequence_stride"])
+    if options.get("center", True):
+        x = pad(site, x, [(0, 0)] * (x.rank - 1) + [(total // 2, total // 2)], "reflect")
+    size = x.shape[-1]
+    if not isinstance(size, int) or x.dtype not in ("float32", "float64"):
+        raise site.unsupported("transforms a size that is free, or half floats")
+    index = np.arange(0, size - total + 1, step)[:, None] + np.arange(total)
+    frames = gather(site, x, constant(index.astype(np.int64)), -1)
+    weights = taper(site, options.get("window", "hann"), total, length)[:, None]
+    cosine, sine = _waves(total, total // 2 + 1, "float64")
+    pair = (weights * cosine, -weights * sine)
+    return [matmul(site, frames, constant(one.astype(x.dtype))) for one in pair]
+
+
 PRODUCTS: Mapping[str, Rule] = {
     "CDist": formula(_distances),
     "Cross": _cross,
@@ -268,6 +286,7 @@ PRODUCTS: Mapping[str, Rule] = {
     "Matmul": _matmul,
     "Outer": _outer,
     "RFFT": _rfft,
+    "STFT": _stft,
     "Tensordot": _product(_tensordot_axes),
     "Vdot": _vdot,
 }

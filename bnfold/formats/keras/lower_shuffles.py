@@ -425,13 +425,24 @@ def _reduction(name: str) -> Rule:
 def _pool(sign: Sign) -> Rule:
     """Windows over space: nothing may vary along it."""
 
-    def rule(view: View, x: Value, call: OperatorCall) -> Value:
-        rank = len(_shape(x))
-        first = call.options.get("data_format") == "channels_first"
-        axes = tuple(range(2, rank)) if first else tuple(range(1, rank - 1))
-        return view.op(Commute(Keep(axes), sign=sign), [x], None)
+    return _of_one(lambda view, x, call: _windows(view, x, call, sign))
 
-    return _of_one(rule)
+
+def _windows(view: View, x: Value, call: OperatorCall, sign: Sign) -> Value:
+    rank = len(_shape(x))
+    first = call.options.get("data_format") == "channels_first"
+    axes = tuple(range(2, rank)) if first else tuple(range(1, rank - 1))
+    return view.op(Commute(Keep(axes), sign=sign), [x], None)
+
+
+def _resize(view: View, x: Value, call: OperatorCall) -> Value:
+    """Each pixel is one of the image, or a mean of some with weights that sum to 1."""
+    kind = str(call.options.get("interpolation") or "bilinear")
+    others = ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
+    odd = kind not in ("nearest", "bilinear") or any(call.options.get(key) for key in others)
+    if odd or len(_shape(x)) != 4 or x.dtype not in _FLOATS:
+        return view.opaque(None)
+    return _windows(view, x, call, Sign.ANY)
 
 
 SHUFFLES: Mapping[str, Rule] = {
@@ -457,6 +468,7 @@ SHUFFLES: Mapping[str, Rule] = {
     "Moveaxis": _of_one(_moveaxis),
     "Pad": _of_one(_pad),
     "Repeat": _of_one(_repeat),
+    "Resize": _of_one(_resize),
     "Reshape": _of_one(_reshape),
     "Roll": _of_one(_roll),
     "Slice": _slice,

@@ -311,6 +311,11 @@ PRODUCTS: dict[str, Row] = {
     "fft": lambda ops, x: [*ops.fft((x, x * 2.0 + 1.0)), *ops.rfft(x), *ops.rfft(x, fft_length=9)],
     "fft_short": lambda ops, x: [*ops.rfft(x, fft_length=4), *ops.rfft(x[:, :, :5])],
     "inner": lambda ops, x: [ops.inner(x, _SIX), ops.inner(x[0], x[1])],
+    "stft": lambda ops, x: [
+        *ops.stft(ops.reshape(x, (-1, 24)), 5, 3, 8),
+        *ops.stft(x, 4, 1, 5, window="hamming", center=False),
+        *ops.stft(x, 3, 2, 4, window=None),
+    ],
     "irfft": lambda ops, x: [
         ops.irfft((x, x * 0.5)),
         ops.irfft((x, x * 0.5), fft_length=9),

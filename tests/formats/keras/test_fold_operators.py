@@ -37,6 +37,7 @@ BOTH: dict[str, Row] = {
     "take": lambda ops, x: ops.take(x, [2, 0, 0], axis=1),
     "tile": lambda ops, x: ops.tile(x, [1, 3, 1]),
     "average_pool": lambda ops, x: ops.average_pool(x, 2),
+    "resize": lambda ops, x: ops.image.resize(ops.expand_dims(x, 1), (2, 7)),
 }
 
 # Channels move too, parts go apart or together, or nothing may pass: whatever is folded is folded
