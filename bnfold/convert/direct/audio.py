@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bnfold.convert.direct.convolutions import is_channels_first, result_of
@@ -112,22 +114,28 @@ def mel_spectrogram(site: Site) -> Tensor:
 
 def _fourier(site: Site, fft: int, length: int) -> AnyArray:
     """[real and imaginary frequencies, 1, time]: a windowed discrete Fourier transform."""
-    name = site.config.get("window", "hann")
-    steps = np.arange(length)
-    if name == "hann":
-        shape = 0.5 - 0.5 * np.cos(2 * np.pi * steps / length)
-    elif name == "hamming":
-        shape = 0.54 - 0.46 * np.cos(2 * np.pi * steps / length)
-    elif name is None:
-        shape = np.ones(length)
-    else:
-        raise site.unsupported(f"has the window {name!r}")
-    left = (fft - length) // 2
-    window = np.ones(fft) if name is None else np.pad(shape, (left, fft - length - left))
+    window = taper(site, site.config.get("window", "hann"), fft, length)
     turns = np.outer(np.arange(fft // 2 + 1), np.arange(fft)) % fft
     angle = 2 * np.pi * turns / fft
     waves = np.concatenate([np.cos(angle), -np.sin(angle)]) * window
     return waves[:, None, :]
+
+
+_TAPERS = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46)}
+
+
+def taper(site: Site, name: Any, fft: int, length: int) -> AnyArray:
+    """The factors [fft] of a part of a signal, the window of ``length`` in their middle."""
+    if name is None:
+        return np.ones(fft)
+    if not isinstance(name, str) or name not in _TAPERS:
+        raise site.unsupported(f"has the window {name!r}")
+    level, swing = _TAPERS[name]
+    # TensorFlow's windows are periodic where their length is even, and symmetric where it is odd.
+    period = max(length - length % 2, 1)
+    shape = level - swing * np.cos(2.0 * np.pi * np.arange(length) / period)
+    left = (fft - length) // 2
+    return np.pad(shape, (left, fft - length - left))
 
 
 def _mel_matrix(site: Site, bins: int) -> AnyArray:

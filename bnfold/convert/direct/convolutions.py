@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import onnx_ir as ir
+
 from bnfold.convert.direct.activations import activate
 from bnfold.convert.direct.layout import value
 from bnfold.convert.direct.site import Site
@@ -75,13 +77,13 @@ def _image(site: Site, count: int) -> tuple[Tensor, int]:
 def convolve(
     site: Site,
     x: Tensor,
-    kernel: AnyArray,
+    kernel: AnyArray | Tensor,
     bias: AnyArray | None,
     window: Window,
     group: int,
     names: tuple[str, str, str] = ("kernel", "bias", "Conv"),
 ) -> Tensor:
-    """ONNX Conv with a kernel [out, in / group, *space]."""
+    """ONNX Conv with a kernel [out, in / group, *space]; the kernel may be a computed value."""
     form = spatial_form(site, x.rank)
     space = space_of(site, x.shape)
     shape = keras_shape(site, x.shape[0], kernel.shape[0], result_of(site, window, space))
@@ -91,7 +93,7 @@ def convolve(
         x, amounts = x.padded
         ordered = [amounts[axis] for axis in form.perm[2:]]
         attributes["pads"] = [one for one, _ in ordered] + [one for _, one in ordered]
-    operands = [value(site, x, form), site.constant(kernel, names[0])]
+    operands = [value(site, x, form), _kernel(site, kernel, names[0])]
     if bias is not None:
         operands.append(site.constant(bias, names[1]))
     made = site.node(
@@ -105,6 +107,14 @@ def convolve(
         **attributes,
     )
     return Tensor(shape, x.dtype, {form: made})
+
+
+def _kernel(site: Site, kernel: AnyArray | Tensor, name: str) -> ir.Value:
+    if not isinstance(kernel, Tensor):
+        return site.constant(kernel, name)
+    if kernel.const is not None:
+        return site.constant(kernel.const, name)
+    return value(site, kernel, plain(kernel.rank))
 
 
 def _bias(site: Site, count: int) -> AnyArray | None:
@@ -180,6 +190,21 @@ def transposed(site: Site) -> Tensor:
     extra = site.config.get("output_padding")
     outs = None if extra is None else tuple_of(extra, count)
     kernel = site.weight("kernel", (*window.kernel, filters, channels))
+    moved = kernel.transpose(count + 1, count, *range(count))
+    y = convolve_transposed(site, x, moved, _bias(site, filters), window, outs)
+    return activate(site, y, site.config.get("activation"))
+
+
+def convolve_transposed(
+    site: Site,
+    x: Tensor,
+    kernel: AnyArray | Tensor,
+    bias: AnyArray | None,
+    window: Window,
+    outs: Sequence[int] | None,
+) -> Tensor:
+    """ONNX ConvTranspose with a kernel [in, out, *space], cut as TensorFlow cuts its result."""
+    count, filters = len(window.kernel), kernel.shape[1]
     space = space_of(site, x.shape)
     if window.padding == "causal":
         raise site.unsupported("is a causal transposed convolution")
@@ -189,11 +214,7 @@ def transposed(site: Site) -> Tensor:
     sizes = transposed_result(window, space, rows, site.emitter.fresh_dim)
     shape = keras_shape(site, x.shape[0], filters, sizes)
     form = spatial_form(site, x.rank)
-    operands = [
-        value(site, x, form),
-        site.constant(kernel.transpose(count + 1, count, *range(count)), "kernel"),
-    ]
-    bias = _bias(site, filters)
+    operands = [value(site, x, form), _kernel(site, kernel, "kernel")]
     if bias is not None:
         operands.append(site.constant(bias, "bias"))
     pads = [row[0] for row in rows] + [row[1] for row in rows]
@@ -208,5 +229,4 @@ def transposed(site: Site) -> Tensor:
         pads=pads if any(pads) else None,
         output_padding=more if any(more) else None,
     )
-    y = Tensor(shape, x.dtype, {form: made})
-    return activate(site, y, site.config.get("activation"))
+    return Tensor(shape, x.dtype, {form: made})

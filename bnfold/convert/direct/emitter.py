@@ -86,8 +86,9 @@ class Emitter:
                 out.
             is_step: whether it is a step of a layer's own formula, not an affine of the model.
         """
-        if "bfloat16" in [made[0] for made in outputs if made is not None]:
-            self._check_bfloat16(op, label)
+        for index, made in enumerate(outputs):
+            if made is not None and made[0] != "float32" and "::" not in op:
+                self._check_type(op, index, made[0], label)
         given = {key: one for key, one in (attributes or {}).items() if one is not None}
         key = _identity(op, inputs, outputs, given)
         if key in self._made:
@@ -118,12 +119,13 @@ class Emitter:
             self.steps.add(full)
         return list(node.outputs)
 
-    def _check_bfloat16(self, op: str, label: str) -> None:
-        """Most operators took bfloat16 up later than the other types."""
-        first = _first_with_bfloat16(op)
-        if first is None or first > self.opset:
-            since = f"from opset {first} on only" if first else "not at all"
-            raise UnsupportedLayerError(label, op, f"computes in bfloat16, which ONNX has {since}")
+    def _check_type(self, op: str, index: int, dtype: str, label: str) -> None:
+        """Many operators took bfloat16 and small whole numbers up late, or never."""
+        allowed = _opsets_with(op, index, f"tensor({_TYPES.get(dtype, dtype)})")
+        if _latest(op, self.opset) not in allowed:
+            later = [first for first in allowed if first > self.opset]
+            since = f"from opset {min(later)} on only" if later else "not at all"
+            raise UnsupportedLayerError(label, op, f"computes in {dtype}, which ONNX has {since}")
 
     def constant(self, array: AnyArray, name: str) -> ir.Value:
         """A constant; small ones without a telling value are made once only."""
@@ -153,6 +155,9 @@ class Emitter:
         return self.constant(np.asarray(values, dtype=np.int64), name)
 
 
+_TYPES = {"float64": "double", "float32": "float"}
+
+
 def _identity(
     op: str,
     inputs: Sequence[ir.Value | None],
@@ -173,16 +178,31 @@ def _identity(
 
 
 @cache
-def _first_with_bfloat16(op: str) -> int | None:
-    """The first opset whose ``op`` may compute in bfloat16; None if there is none."""
+def _versions(op: str) -> dict[int, Any]:
+    """The schemas of an operator by the opset that each came with."""
+    found: dict[int, Any] = {}
     for opset in range(1, onnx.defs.onnx_opset_version() + 1):
         try:
             schema = onnx.defs.get_schema(op, opset, "")
         except onnx.defs.SchemaError:
             continue
-        if any("tensor(bfloat16)" in one.types for one in schema.outputs):
-            return opset
-    return None
+        found[schema.since_version] = schema
+    return found
+
+
+@cache
+def _opsets_with(op: str, index: int, kind: str) -> frozenset[int]:
+    """The versions of ``op`` whose result number ``index`` may have this type."""
+    return frozenset(
+        version
+        for version, schema in _versions(op).items()
+        if kind in schema.outputs[min(index, len(schema.outputs) - 1)].types
+    )
+
+
+@cache
+def _latest(op: str, opset: int) -> int:
+    return max((version for version in _versions(op) if version <= opset), default=0)
 
 
 def onnx_type(dtype: str) -> ir.DataType:

@@ -165,7 +165,7 @@ def layer_norm(site: Site) -> Tensor:
 
     def normalize(data: Tensor) -> Tensor:
         if axes == last and site.opset >= 17:
-            return _layer_norm_op(site, data, shape, gamma, beta, epsilon)
+            return layer_norm_op(site, data, shape, gamma, beta, epsilon)
         wide = [size if axis in axes else 1 for axis, size in enumerate(_sizes(x.shape))]
         return _standardized(
             site,
@@ -190,7 +190,7 @@ def _known(site: Site, size: Any) -> int:
     return size
 
 
-def _layer_norm_op(
+def layer_norm_op(
     site: Site,
     x: Tensor,
     shape: Sequence[int],
@@ -198,6 +198,7 @@ def _layer_norm_op(
     beta: AnyArray | None,
     epsilon: float,
 ) -> Tensor:
+    """ONNX LayerNormalization over the last axes, whose sizes are ``shape``."""
     count = len(shape)
     form = x.form
     if form.flat or form.perm[-count:] != tuple(range(x.rank - count, x.rank)):

@@ -62,14 +62,21 @@ def broadcast(site: Site, *shapes: Shape) -> Shape:
     return tuple(result)
 
 
-def elementwise(site: Site, op: str, *tensors: Tensor, dtype: str = "", name: str = "") -> Tensor:
+def elementwise(
+    site: Site,
+    op: str,
+    *tensors: Tensor,
+    dtype: str = "",
+    name: str = "",
+    attributes: Mapping[str, Attribute | None] | None = None,
+) -> Tensor:
     """An op of several operands that broadcast; laid out as most of them are."""
     shape = broadcast(site, *(tensor.shape for tensor in tensors))
     form = _common_form(tensors, len(shape))
     made = [_broadcastable(site, tensor, form, len(shape)) for tensor in tensors]
     out = dtype or tensors[0].dtype
     mask = next((tensor.mask for tensor in tensors if tensor.mask is not None), None)
-    node = site.node(op, made, (out, permuted(shape, form)), name)
+    node = site.node(op, made, (out, permuted(shape, form)), name, **(attributes or {}))
     return Tensor(shape, out, {form: node}, mask=mask)
 
 
@@ -77,8 +84,12 @@ def _common_form(tensors: Sequence[Tensor], rank: int) -> Form:
     """The form that costs the fewest elements moved; the first one's on a tie."""
     full = [tensor for tensor in tensors if tensor.rank == rank and tensor.const is None]
     candidates = list(dict.fromkeys(tensor.form for tensor in full))
+    # Computed values with fewer axes cannot be flattened as a convolution's result is.
+    computed = [tensor for tensor in tensors if tensor.const is None]
     candidates = [
-        form for form in candidates if not form.flat or all(tensor.has(form) for tensor in full)
+        form
+        for form in candidates
+        if not form.flat or all(tensor in full and tensor.has(form) for tensor in computed)
     ] or [plain(rank)]
 
     def cost(form: Form) -> tuple[int, int]:
@@ -126,7 +137,9 @@ _AXES_ATTRIBUTE_UNTIL = {"ReduceSum": 12}
 
 
 def reduce(site: Site, op: str, x: Tensor, axes: Sequence[int], keepdims: bool) -> Tensor:
-    """A reduction over Keras axes."""
+    """A reduction over Keras axes; over none of them nothing happens."""
+    if not axes:
+        return x
     axes = sorted({axis % x.rank for axis in axes})
     form = x.form if not x.form.flat else plain(x.rank)
     places = sorted(form.axis(axis) for axis in axes)
@@ -240,13 +253,16 @@ def gather(site: Site, x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """Rows of ``x`` along a Keras axis, at integer ``indices``."""
     axis %= x.rank
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    # A list of places leaves the axes as they are, in whatever order they stand.
+    stays = indices.rank == 1 and not x.form.flat
+    form = x.form if stays else plain(x.rank)
     made = site.node(
         "Gather",
-        [value(site, x, plain(x.rank)), value(site, indices, plain(indices.rank))],
-        (x.dtype, shape),
-        axis=axis,
+        [value(site, x, form), value(site, indices, plain(indices.rank))],
+        (x.dtype, permuted(shape, form) if stays else shape),
+        axis=form.axis(axis),
     )
-    return Tensor(shape, x.dtype, {plain(len(shape)): made})
+    return Tensor(shape, x.dtype, {form if stays else plain(len(shape)): made})
 
 
 def positions(site: Site, x: Tensor, axis: int) -> Tensor:

@@ -86,27 +86,27 @@ def repeat_vector(site: Site) -> Tensor:
 def pooling(op: str) -> Callable[[Site], Tensor]:
     """MaxPooling or AveragePooling of 1 to 3 axes."""
 
-    def emit(site: Site) -> Tensor:
-        x = site.input
-        count = spatial_count(site.layer.class_name)
-        window = pool_window_of(site.config, count)
-        if x.rank != count + 2 or window.padding not in ("valid", "same"):
-            raise site.unsupported("pools in a way that has no rule")
-        form = spatial_form(site, x.rank)
-        space = space_of(site, x.shape)
-        shape = keras_shape(
-            site, x.shape[0], channels_of(site, x.shape), result_of(site, window, space)
-        )
-        made = site.node(
-            op,
-            [value(site, x, form)],
-            (x.dtype, permuted(shape, form)),
-            kernel_shape=list(window.kernel),
-            **window.attributes(space),
-        )
-        return Tensor(shape, x.dtype, {form: made})
+    return lambda site: pool(site, op, site.input, spatial_count(site.layer.class_name))
 
-    return emit
+
+def pool(site: Site, op: str, x: Tensor, count: int) -> Tensor:
+    """Pooling over windows of ``count`` axes, as the config states them."""
+    window = pool_window_of(site.config, count)
+    if x.rank != count + 2 or window.padding not in ("valid", "same"):
+        raise site.unsupported("pools in a way that has no rule")
+    form = spatial_form(site, x.rank)
+    space = space_of(site, x.shape)
+    shape = keras_shape(
+        site, x.shape[0], channels_of(site, x.shape), result_of(site, window, space)
+    )
+    made = site.node(
+        op,
+        [value(site, x, form)],
+        (x.dtype, permuted(shape, form)),
+        kernel_shape=list(window.kernel),
+        **window.attributes(space),
+    )
+    return Tensor(shape, x.dtype, {form: made})
 
 
 def global_pooling(op: str, reduction: str) -> Callable[[Site], Tensor]:

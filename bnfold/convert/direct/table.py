@@ -27,6 +27,7 @@ from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 from bnfold.formats.keras.cells import stages_of
 from bnfold.formats.keras.graph import Layer
+from bnfold.formats.keras.operator_calls import is_known
 from bnfold.formats.keras.roles import is_application_layer
 
 Rule = Callable[[Site], "Tensor | list[Tensor]"]
@@ -197,7 +198,7 @@ def why_unsupported(layer: Layer) -> str:
         return "has a cell that is not one of Keras's own"
     if layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
         function = str(layer.config.get("function", "__operators__.getitem"))
-        if not tf_operators.is_known(function):
+        if not is_known(function):
             return f"calls tf.{function}, for which there is no rule"
     spec = layer.config.get("activation")
     if "activation" in layer.config and not is_known_activation(spec):

@@ -63,6 +63,7 @@ class Tensor:
         pending: forms that a node without cost (Reshape) would make.
         const: its value where it is constant, in Keras's order.
         mask: which timesteps count; None for all.
+        sizes: what is known of its elements, where they are sizes of values.
         padded: the value that this one is with zeros around it, and how many along each Keras
             axis: a convolution adds them itself.
     """
@@ -73,6 +74,7 @@ class Tensor:
     pending: dict[Form, Callable[[], ir.Value]] = field(default_factory=dict)
     const: AnyArray | None = None
     mask: Tensor | None = None
+    sizes: Shape | None = None
     padded: tuple[Tensor, tuple[tuple[int, int], ...]] | None = None
 
     @property

@@ -175,3 +175,32 @@ def fill_reshape(
     else:
         missing = free[0] if len(free) == 1 and total == rest else fresh()
     return tuple(missing if one == -1 else one for one in target)
+
+
+def reshape_result(
+    shape: Sequence[Dim], target: Sequence[Any], fresh: Callable[[], Dim]
+) -> tuple[Dim, ...]:
+    """The shape that a reshape of the whole value, its batch axis included, gives.
+
+    Args:
+        shape: the value's.
+        target: numbers; -1 or None for what is left; names of free sizes.
+        fresh: names a size that is not known.
+    """
+    names = [one for one in target if isinstance(one, str)]
+    sizes = [-1 if one is None else int(one) for one in target if not isinstance(one, str)]
+    rest = list(shape)
+    for name in names:
+        if name in rest:
+            rest.remove(name)
+    if names or not sizes or not shape:
+        filled = iter(fill_reshape(rest, sizes, fresh))
+        return tuple(one if isinstance(one, str) else next(filled) for one in target)
+    batch, inner = shape[0], sizes[1:]
+    if sizes[0] == -1 and not isinstance(batch, int):
+        known = [one for one in shape[1:] if isinstance(one, int)]
+        same = len(known) == len(shape) - 1 and math.prod(known) == math.prod(inner)
+        return (batch if same else fresh(), *inner)
+    if sizes[0] == batch:
+        return (batch, *fill_reshape(shape[1:], inner, fresh))
+    return fill_reshape(shape, sizes, fresh)

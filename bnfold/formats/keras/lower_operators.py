@@ -9,62 +9,39 @@ import numpy as np
 
 from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
-from bnfold.core.moves import Permute, Reduce, Shape
+from bnfold.core.moves import Shape
 from bnfold.core.transfer import Commute, Form, Join, Opaque, Sign, Source, Sum, Transfer
 from bnfold.formats.keras.lower_elementwise import broadcast, homogeneous, product_of
+from bnfold.formats.keras.lower_shuffles import SHUFFLES, Rule
 from bnfold.formats.keras.lower_view import Value, View
+from bnfold.formats.keras.operator_calls import OperatorCall, keras2_call, keras3_call
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
-# TensorFlow's names of what Keras 3 calls by class.
-_TENSORFLOW: Mapping[str, str] = {
-    "__operators__.add": "Add",
-    "math.abs": "Abs",
-    "math.add": "Add",
-    "math.divide": "Divide",
-    "math.maximum": "Maximum",
-    "math.minimum": "Minimum",
-    "math.multiply": "Multiply",
-    "math.negative": "Negative",
-    "math.reduce_max": "Max",
-    "math.reduce_mean": "Mean",
-    "math.reduce_min": "Min",
-    "math.subtract": "Subtract",
-    "math.truediv": "Divide",
-    "nn.leaky_relu": "LeakyRelu",
-    "nn.relu": "Relu",
-    "transpose": "Transpose",
-}
 _ACTIVATIONS = frozenset(
     {"Elu", "Exp", "Gelu", "HardSigmoid", "HardSilu", "Log", "Power", "Relu6", "Selu", "Sigmoid"}
     | {"Silu", "Softmax", "Softplus", "Softsign", "Sqrt", "Square", "Tanh", "Clip", "Rsqrt"}
 )
 
 
-def operator(view: View) -> Value:
+def operator(view: View) -> Value | list[Value]:
     """An operator node: ``x + y``, ``keras.ops.mean(x)``, ``tf.nn.relu(x)``."""
-    name = view.layer.class_name
-    if name in ("TFOpLambda", "SlicingOpLambda"):
-        function = str(view.config.get("function", ""))
-        name = _TENSORFLOW.get(function, function)
-    rule = _RULES.get(name)
+    if view.layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
+        call = keras2_call(view.layer, view.args, view.kwargs)
+    else:
+        is_value: Callable[[Any], bool] = lambda one: isinstance(one, Value)  # noqa: E731
+        call = keras3_call(view.layer, view.args, view.kwargs, is_value)
+    rule = None if call.unknown else _RULES.get(call.name)
     if rule is not None:
-        return rule(view, name)
-    if name in _ACTIVATIONS:
-        return view.op(
-            Opaque(Reason.ACTIVATION, f"{name} is not linear"), view.inputs, view.input.shape
-        )
+        return rule(view, call)
+    if call.name in _ACTIVATIONS and view.inputs:
+        why = Opaque(Reason.ACTIVATION, f"{call.name} is not linear")
+        return view.op(why, view.inputs, view.input.shape)
     return view.opaque(None)
 
 
-def _arguments(view: View) -> list[Any]:
-    """Operands of an elementwise operator: values and plain numbers, in order."""
-    given = [*view.args, *(view.kwargs.get(key) for key in ("y", "x1", "x2") if key in view.kwargs)]
-    return given[:2]
-
-
-def _arithmetic(view: View, name: str) -> Value:
-    given = _arguments(view)
+def _arithmetic(view: View, call: OperatorCall) -> Value:
+    name, given = call.name, call.args[:2]
     values = [one for one in given if isinstance(one, Value)]
     shape = broadcast(values)
     if len(given) != 2 or any(one.dtype not in _FLOATS for one in values):
@@ -121,75 +98,47 @@ def _of_two(name: str, values: list[Value], shape: Shape | None) -> Transfer:
     return Opaque(Reason.ACTIVATION, "division by a computed value")
 
 
-def _negative(view: View, name: str) -> Value:
+def _negative(view: View, call: OperatorCall) -> Value:
     x = view.input
     return view.op(Source(Affine.of(-1.0, 0.0, x.rank or 0), Form.FIXED), [x], x.shape)
 
 
-def _homogeneous(view: View, name: str) -> Value:
-    if any(view.config.get(key) or view.kwargs.get(key) for key in ("max_value", "threshold")):
+def _homogeneous(view: View, call: OperatorCall) -> Value:
+    if any(call.options.get(key) for key in ("max_value", "threshold")):
         return view.opaque(view.input.shape, Reason.ACTIVATION, "a bounded ReLU is not linear")
-    return view.op(homogeneous(name), [view.input], view.input.shape)
+    return view.op(homogeneous(call.name), [view.input], view.input.shape)
 
 
-def _extremum(view: View, name: str) -> Value:
+def _extremum(view: View, call: OperatorCall) -> Value:
     values = view.inputs
     shape = broadcast(values)
     if len(values) != 2:
-        return view.opaque(values[0].shape, Reason.ACTIVATION, f"{name} by a constant")
+        return view.opaque(values[0].shape, Reason.ACTIVATION, f"{call.name} by a constant")
     return view.op(Join((0, 1), Sign.NOT_NEGATIVE), values, shape)
 
 
-def _reduction(view: View, name: str) -> Value:
-    x = view.input
-    axis = view.config.get("axis", view.kwargs.get("axis"))
-    keep = bool(view.config.get("keepdims", view.kwargs.get("keepdims", False)))
-    if x.shape is None or x.dtype not in _FLOATS:
-        return view.opaque(None)
-    rank = len(x.shape)
-    stated = axis if isinstance(axis, (list, tuple)) else [axis]
-    axes = range(rank) if axis is None else sorted({int(one) % rank for one in stated})
-    shape = tuple(
-        1 if place in axes else dim
-        for place, dim in enumerate(x.shape)
-        if keep or place not in axes
-    )
-    sign = Sign.ANY if name == "Mean" else Sign.NOT_NEGATIVE
-    return view.op(Commute(Reduce(tuple(axes), rank, keep), sign=sign), [x], shape)
-
-
-def _transpose(view: View, name: str) -> Value:
-    x = view.input
-    axes = view.config.get("axes", view.kwargs.get("perm"))
-    if x.shape is None:
-        return view.opaque(None)
-    rank = len(x.shape)
-    order = tuple(reversed(range(rank))) if axes is None else tuple(int(a) % rank for a in axes)
-    return view.op(Commute(Permute(order)), [x], tuple(x.shape[axis] for axis in order))
-
-
-def _identity(view: View, name: str) -> Value:
+def _identity(view: View, call: OperatorCall) -> Value:
+    if call.options.get("dtype") not in (None, view.input.dtype):
+        return view.opaque(view.input.shape)
     return view.op(Commute(), [view.input], view.input.shape)
 
 
-_RULES: Mapping[str, Callable[[View, str], Value]] = {
+_RULES: Mapping[str, Rule] = {
+    **SHUFFLES,
     "Abs": _homogeneous,
     "Absolute": _homogeneous,
     "Add": _arithmetic,
-    "Amax": _reduction,
+    "ConvertToTensor": _identity,
     "Copy": _identity,
     "Divide": _arithmetic,
     "Identity": _identity,
     "LeakyRelu": _homogeneous,
-    "Max": _reduction,
     "Maximum": _extremum,
-    "Mean": _reduction,
-    "Min": _reduction,
     "Minimum": _extremum,
     "Multiply": _arithmetic,
     "Negative": _negative,
     "Relu": _homogeneous,
+    "StopGradient": _identity,
     "Subtract": _arithmetic,
-    "Transpose": _transpose,
     "TrueDivide": _arithmetic,
 }

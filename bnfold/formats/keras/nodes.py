@@ -44,7 +44,7 @@ def parse_node(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args = decode(node["args"])
         return tuple(args), dict(decode(node.get("kwargs") or {}))
     kwargs: dict[str, Any] = {}
-    return (_keras2(node, kwargs),), kwargs
+    return (_keras2(node, kwargs, outermost=True),), kwargs
 
 
 def decode(value: Any) -> Any:
@@ -77,7 +77,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-def _keras2(node: Any, kwargs: dict[str, Any]) -> Any:
+def _keras2(node: Any, kwargs: dict[str, Any], *, outermost: bool = False) -> Any:
     """The tensors of a Keras 2 node; what they carry as keyword arguments goes to ``kwargs``."""
     if is_keras2_tensor(node):
         if len(node) > 3:
@@ -88,7 +88,9 @@ def _keras2(node: Any, kwargs: dict[str, Any]) -> Any:
     if isinstance(node, dict):
         return {key: _keras2(part, kwargs) for key, part in node.items()}
     parts = [_keras2(part, kwargs) for part in node]
-    return parts[0] if len(parts) == 1 else parts
+    # A tensor in a list of its own is that tensor; a number in one is a list of one number.
+    alone = len(parts) == 1 and (outermost or isinstance(parts[0], TensorRef))
+    return parts[0] if alone else parts
 
 
 def is_keras2_tensor(node: Any) -> bool:

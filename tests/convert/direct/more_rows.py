@@ -118,6 +118,17 @@ AUDIO_3: dict[str, Row] = {
             frame_length=16, frame_step=5, fft_length=32, expand_dims=True, padding="same"
         ),
     ),
+    "mel_odd_window": on(
+        (60,),
+        lambda L: L.MelSpectrogram(
+            fft_length=16,
+            sequence_length=11,
+            sequence_stride=5,
+            num_mel_bins=4,
+            sampling_rate=60,
+            min_freq=1.0,
+        ),
+    ),
     "mel": on(
         (400,),
         lambda L: L.MelSpectrogram(

@@ -155,6 +155,54 @@ def test_operators_between_convolutions(keras3: Any, tmp_path: Path) -> None:
     _check(keras3.Model(start, ops.squeeze(ops.max(y, axis=2, keepdims=True), 2)), tmp_path)
 
 
+def test_operators_behind_a_flattened_convolution(keras3: Any, tmp_path: Path) -> None:
+    """Elements stand as channels first flatten them; what is made of them is Keras's order."""
+    L, ops = keras3.layers, keras3.ops
+    start = L.Input((4, 3, 2))
+    x = L.Flatten()(L.Conv2D(3, 2)(start))
+    made = [
+        ops.argmax(x, axis=1),
+        ops.concatenate([x, ops.sort(x)], axis=1),
+        ops.cumsum(x, axis=1) + np.arange(18, dtype=np.float32),
+        ops.diff(x),
+        ops.flip(x, axis=1),
+        ops.pad(x, [[0, 0], [1, 2]], mode="symmetric"),
+        ops.repeat(x, 2, axis=1),
+        ops.roll(x, 5, axis=1),
+        ops.split(x, [3, 7], axis=1)[1],
+        ops.take(x, [4, 0, 17], axis=-1),
+        ops.tile(x, [1, 2]),
+        ops.top_k(x, 4)[1],
+        ops.tril(x),
+        ops.where(x > 0, x, ops.mean(x, axis=1, keepdims=True)),
+        ops.reshape(x, (-1, 6, 3)),
+        ops.one_hot(ops.cast(x, "int32"), 2),
+        ops.layer_normalization(x, np.arange(18, dtype=np.float32)),
+        ops.batch_normalization(
+            x, *(np.arange(1, 19, dtype=np.float32) for _ in range(2)), -1, x[0], x[1]
+        ),
+    ]
+    _check(keras3.Model(start, made), tmp_path)
+
+
+_REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "bits": (lambda ops, x: ops.bitwise_not(ops.cast(x, "int32")), "opset 18"),
+    "half_turn": (lambda ops, x: ops.rot90(x, 2, axes=(1, 2)), "unequal sizes"),
+    "quantile": (lambda ops, x: ops.quantile(x, 0.4, axis=1, method="lower"), "by a method"),
+    "scatter": (lambda ops, x: ops.scatter([[1], [1]], x[0, :2], (4, 6)), "opset 16"),
+    "segments": (lambda ops, x: ops.segment_sum(x[0], np.asarray([0, 1, 1, 0])), "not stated"),
+    "small_numbers": (lambda ops, x: ops.cumsum(ops.cast(x, "uint8"), axis=1), "in uint8"),
+}
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_what_has_no_rule_is_refused(keras3: Any, name: str) -> None:
+    row, why = _REFUSED[name]
+    model = layer_rows.on(_SHAPE, lambda L: lambda x: row(keras3.ops, x))(keras3)
+    with pytest.raises(UnsupportedLayerError, match=why):
+        convert(model, opset=13)
+
+
 def test_unknown_function_is_named(keras2: Any) -> None:
     import tensorflow as tf
 
@@ -164,6 +212,6 @@ def test_unknown_function_is_named(keras2: Any) -> None:
 
 
 def test_unknown_operator_is_named(keras3: Any) -> None:
-    model = layer_rows.on((4,), lambda L: lambda x: keras3.ops.sort(x))(keras3)
-    with pytest.raises(UnsupportedLayerError, match="Sort"):
+    model = layer_rows.on((4,), lambda L: lambda x: keras3.ops.erfinv(x))(keras3)
+    with pytest.raises(UnsupportedLayerError, match="Erfinv"):
         convert(model)

@@ -119,8 +119,17 @@ def _check(keras: Any, row: str) -> None:
 
 
 def _check_row(keras: Any, row: layer_rows.Row, differ: tuple[int, int] | None) -> None:
-    """``differ``: how many norms each of the two folds, (0, 0) for as many, None for any."""
-    model = randomize(_between(row, keras))
+    check_model(_between(row, keras), differ)
+
+
+def check_model(model: Any, differ: tuple[int, int] | None) -> None:
+    """Folded as Keras and as ONNX it computes the same, and folds as many of its norms.
+
+    Args:
+        model: its norms are called before_0, behind_0, and so on.
+        differ: how many of them each of the two folds, (0, 0) for as many, None for any.
+    """
+    model = randomize(model)
     arrays = layer_rows.inputs_for(model, np.random.default_rng(11))
     graph = read(model)
     folded = fold_graph(graph)
