@@ -272,7 +272,7 @@ def _emit_inner(site: Site, layer: Layer, x: Tensor) -> Tensor:
 
 
 # Operators and lookups take what they are given.
-_NO_CAST = frozenset({"Embedding", "TFOpLambda", "SlicingOpLambda"})
+_NO_CAST = frozenset({"Embedding", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"})
 
 
 def _autocast(site: Site) -> Site:

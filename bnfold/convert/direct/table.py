@@ -138,6 +138,7 @@ LAYERS: Mapping[str, Rule] = {
     "Subtract": merging.subtract,
     "SyncBatchNormalization": normalizations.batch_norm,
     "TFOpLambda": tf_operators.tf_operator,
+    "TensorFlowOpLayer": tf_operators.tf_operator,
     "UnitNormalization": normalizations.unit_norm,
     "UpSampling1D": shaping.upsampling,
     "UpSampling2D": shaping.upsampling,
@@ -169,7 +170,7 @@ def why_unsupported(layer: Layer) -> str:
         return next((why for part in layer.parts.values() if (why := why_unsupported(part))), "")
     if rule_of(layer) is None:
         return "is not a layer that the direct converter knows"
-    if layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
+    if layer.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
         function = str(layer.config.get("function", "__operators__.getitem"))
         if not tf_operators.is_known(function):
             return f"calls tf.{function}, for which there is no rule"

@@ -146,7 +146,7 @@ def _bare(function: str) -> str:
 
 
 def tf_operator(site: Site) -> Tensor | list[Tensor]:
-    """TFOpLambda and SlicingOpLambda of Keras 2."""
+    """TFOpLambda, SlicingOpLambda and TensorFlowOpLayer of Keras 2."""
     name = _bare(str(site.config.get("function", "")))
     kwargs = {key: one for key, one in (site.kwargs or {}).items() if key != "name"}
     if name == "__operators__.getitem":

@@ -133,6 +133,7 @@ RULES: Mapping[str, Rule] = {
     "Subtract": elementwise.weighted_sum(1.0, -1.0),
     "SyncBatchNormalization": elementwise.batch_norm,
     "TFOpLambda": operator,
+    "TensorFlowOpLayer": operator,
     "ThresholdedReLU": elementwise.activation_layer,
     "UpSampling1D": moves.upsampling,
     "UpSampling2D": moves.upsampling,

@@ -44,7 +44,7 @@ _ACTIVATIONS = frozenset(
 def operator(view: View) -> Value:
     """An operator node: ``x + y``, ``keras.ops.mean(x)``, ``tf.nn.relu(x)``."""
     name = view.layer.class_name
-    if name in ("TFOpLambda", "SlicingOpLambda"):
+    if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
         function = str(view.config.get("function", ""))
         name = _TENSORFLOW.get(function, function)
     rule = _RULES.get(name)
