@@ -22,6 +22,7 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError, making_sense
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
 from bnfold.formats.keras.masking import OWN_MASKS, carries_mask
+from bnfold.formats.keras.operator_calls import KERAS2_CALLS
 from bnfold.formats.keras.read_config import input_shape
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -276,9 +277,7 @@ def _emit_inner(site: Site, layer: Layer, x: Tensor) -> Tensor:
 
 
 # Operators and lookups take what they are given.
-_NO_CAST = frozenset(
-    {"Embedding", "Pipeline", "ReversibleEmbedding", "TFOpLambda", "SlicingOpLambda"}
-)
+_NO_CAST = KERAS2_CALLS | {"Embedding", "Pipeline", "ReversibleEmbedding"}
 
 
 def _autocast(site: Site) -> Site:

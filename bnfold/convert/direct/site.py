@@ -14,13 +14,15 @@ from bnfold.convert.direct.tensor import Dim, Tensor
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import AnyArray, Layer, float_dtype
+from bnfold.formats.keras.operator_calls import KERAS2_CALLS
 
 # Layers and operators that are affines of the model: what stays of them is reported.
 AFFINES = frozenset(
     {
         *("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"),
         *("SyncBatchNormalization", "Normalization", "Rescaling", "LayerScale"),
-        *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "BatchNorm", "TFOpLambda"),
+        *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "BatchNorm"),
+        *KERAS2_CALLS,
     }
 )
 

@@ -27,7 +27,7 @@ from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 from bnfold.formats.keras.cells import stages_of
 from bnfold.formats.keras.graph import Layer
-from bnfold.formats.keras.operator_calls import is_known
+from bnfold.formats.keras.operator_calls import KERAS2_CALLS, is_known
 from bnfold.formats.keras.roles import is_application_layer
 
 Rule = Callable[[Site], "Tensor | list[Tensor]"]
@@ -163,6 +163,7 @@ LAYERS: Mapping[str, Rule] = {
     "TFDConcat": merging.concatenate,
     "TFDIdentity": shaping.identity,
     "TFOpLambda": tf_operators.tf_operator,
+    "TensorFlowOpLayer": tf_operators.tf_operator,
     "UnitNormalization": normalizations.unit_norm,
     "UpSampling1D": shaping.upsampling,
     "UpSampling2D": shaping.upsampling,
@@ -196,7 +197,7 @@ def why_unsupported(layer: Layer) -> str:
         return "is not a layer that the direct converter knows"
     if layer.class_name == "RNN" and stages_of(layer) is None:
         return "has a cell that is not one of Keras's own"
-    if layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
+    if layer.class_name in KERAS2_CALLS:
         function = str(layer.config.get("function", "__operators__.getitem"))
         if not is_known(function):
             return f"calls tf.{function}, for which there is no rule"

@@ -142,7 +142,7 @@ _OWN: Mapping[str, Rule] = {
 
 
 def tf_operator(site: Site) -> Tensor | list[Tensor]:
-    """TFOpLambda and SlicingOpLambda of Keras 2."""
+    """TFOpLambda, SlicingOpLambda and TensorFlowOpLayer of Keras 2."""
     call = keras2_call(site.layer, site.args, site.kwargs or {}, _settled)
     if call.unknown:
         raise site.unsupported(call.unknown)

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnfold.core.errors import InputError
-from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
+from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray, Policy, walk_layers
 from bnfold.formats.keras.h5 import H5File, reading
+from bnfold.formats.keras.keys import map_layers
 from bnfold.formats.keras.roles import Role, roles
+from bnfold.formats.keras.theano import from_theano, is_by_theano
 from bnfold.formats.text import clip
 
 # Random generators keep their state among the weights; inference needs none of it.
 _STATE = ("StateVar", "seed_generator_state")
+_SESSION_DTYPES = ("float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,29 @@ def attach_flat(graph: KerasGraph, file: H5File) -> KerasGraph:
     for name, layer in graph.layers.items():
         found = _arrays(file, f"{base}/{name}" if base else name)
         layers[name] = _attach(layer, found)
-    return dataclasses.replace(graph, layers=layers)
+    graph = _in_session_dtype(dataclasses.replace(graph, layers=layers))
+    return from_theano(graph) if is_by_theano(file.root.attrs) else graph
+
+
+def _in_session_dtype(graph: KerasGraph) -> KerasGraph:
+    """The graph with the dtype of layers that state none.
+
+    Keras before 2.3 states only what its inputs are: its layers compute in the floats of the
+    session, which the file's arrays tell.
+    """
+    silent = [layer for _, layer in walk_layers(graph) if layer.config.get("dtype") is None]
+    arrays = [array for layer in silent for array in (*layer.weights.values(), *layer.loose)]
+    found = {array.dtype for array in arrays if array.dtype in _SESSION_DTYPES}
+    if len(found) != 1 or found == {"float32"}:
+        return graph
+    dtype = found.pop()
+
+    def stated(layer: Layer, _: str) -> Layer:
+        if layer.config.get("dtype") is not None or layer.is_operator:
+            return layer
+        return dataclasses.replace(layer, policy=Policy(dtype, dtype))
+
+    return map_layers(graph, stated)
 
 
 def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
@@ -50,6 +75,12 @@ def _arrays(file: H5File, path: str) -> list[tuple[str, LazyArray]]:
     if group is None:
         return []
     names = [_text(name) for name in attribute(group.attrs, "weight_names")]
+    if len(set(names)) < len(names):
+        # Keras 3.0 names arrays so within models and wrappers, and loses all but one of a name.
+        raise InputError(
+            f"Layer {clip(path.rpartition('/')[2])!r} keeps several arrays under one name, so that "
+            "the file has only one of them: save the model again as .keras."
+        )
     return [
         (name, file.array(f"{path}/{name}"))
         for name in names
@@ -109,15 +140,20 @@ def arrays_by_slot(layer: Layer) -> dict[Slot, LazyArray]:
     """The arrays of a layer and of those in it, by their places."""
     found: dict[Slot, LazyArray] = {}
     for slot in slots_in_order(layer) or []:
-        inner = layer
-        for name in slot.path:
-            if name.startswith("."):
-                inner = inner.parts[name[1:]]
-            elif inner.graph is not None:
-                inner = inner.graph.layers[name]
-        if slot.role in inner.weights:
-            found[slot] = inner.weights[slot.role]
+        weights = layer_of(slot, layer).weights
+        if slot.role in weights:
+            found[slot] = weights[slot.role]
     return found
+
+
+def layer_of(slot: Slot, layer: Layer) -> Layer:
+    """The layer in ``layer`` that a slot belongs to."""
+    for name in slot.path:
+        if name.startswith("."):
+            layer = layer.parts[name[1:]]
+        elif layer.graph is not None:
+            layer = layer.graph.layers[name]
+    return layer
 
 
 # Names of arrays that Keras's layers use for one purpose only.

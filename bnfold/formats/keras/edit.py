@@ -15,6 +15,7 @@ from typing import Any
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.keys import key_of, layers_by_key, map_layers
 from bnfold.formats.keras.nodes import is_keras2_tensor
+from bnfold.formats.keras.order import reorder
 from bnfold.formats.keras.read_config import listed_parts, parse_model
 from bnfold.formats.keras.roles import roles
 
@@ -50,6 +51,8 @@ def apply_edits(graph: KerasGraph, edits: Edits) -> KerasGraph:
     serialized = edit_serialized(graph.serialized, edits)
     old = layers_by_key(graph)
     bare = parse_model(serialized, graph.generation)
+    if reorder(serialized, bare):
+        bare = parse_model(serialized, graph.generation)
 
     def refill(layer: Layer, key: str) -> Layer:
         return _refilled(layer, key, old.get(key), edits)
@@ -58,7 +61,11 @@ def apply_edits(graph: KerasGraph, edits: Edits) -> KerasGraph:
 
 
 def _refilled(layer: Layer, key: str, before: Layer | None, edits: Edits) -> Layer:
-    if before is None or key in edits.removed:
+    if before is None:
+        return layer
+    # Old files state no dtype: it was told by the arrays that were there.
+    layer = replace(layer, policy=before.policy)
+    if key in edits.removed:
         return layer
     arrays = {role: one for (name, role), one in edits.arrays.items() if name == key}
     known = dict(before.weights) | arrays
@@ -157,8 +164,10 @@ def _become_linear(data: dict[str, Any]) -> None:
         **{name: one for name, one in data["config"].items() if name not in ("scale", "offset")},
         "activation": "linear",
     }
-    if "dtype" not in old or "trainable" not in old:
-        # An operator node has neither.
+    if "name" in data:  # TensorFlowOpLayer's config has another
+        data["config"]["name"] = data["name"]
+    if "trainable" not in old:
+        # An operator node has neither. Layers before Keras 2.3 need no dtype.
         data["config"].setdefault("trainable", True)
         data["config"].setdefault("dtype", "float32")
     nodes = data.get("inbound_nodes")

@@ -80,6 +80,9 @@ class Call:
         yield from leaves((self.args, dict(self.kwargs)))
 
 
+_MODELS = ("Functional", "Model", "Sequential")
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A layer, an operator node (`x + y`), or a nested model.
@@ -123,6 +126,8 @@ class Layer:
     @property
     def is_own(self) -> bool:
         """Whether the class is one of Keras's own, not a user's of whatever name."""
+        if self.graph is not None and self.class_name not in _MODELS:
+            return False  # older files do not say where a model's class comes from
         root = self.module.partition(".")[0]
         if self.registered and self.registered != self.class_name:
             return False

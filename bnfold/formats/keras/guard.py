@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnfold.core.errors import InputError
+from bnfold.formats.keras import tf_ops
 from bnfold.formats.text import clip
 
 _TRUSTED_PACKAGES = frozenset(
@@ -145,6 +146,8 @@ def _code_in(found: _Found, known: Collection[str]) -> str:
         function = str(settings.get("function", ""))
         if not _computes_only(function):
             return f"calls tf.{clip(function, 80)}, which does more than compute"
+    if found.class_name == tf_ops.CLASS_NAME and not tf_ops.computes_only(settings):
+        return f"runs the op {clip(tf_ops.op_of(settings), 80)}, which may do more than compute"
     if found.class_name == "ClassMethod":
         symbol = str(settings.get("cls_symbol", ""))
         if symbol not in ("RaggedTensor", "SparseTensor"):

@@ -153,6 +153,7 @@ RULES: Mapping[str, Rule] = {
     "TFDConcat": elementwise.concatenate,
     "TFDIdentity": elementwise.identity,
     "TFOpLambda": operator,
+    "TensorFlowOpLayer": operator,
     "ThresholdedReLU": elementwise.activation_layer,
     "UpSampling1D": moves.upsampling,
     "UpSampling2D": moves.upsampling,

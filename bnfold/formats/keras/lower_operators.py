@@ -14,7 +14,12 @@ from bnfold.core.transfer import Commute, Form, Join, Opaque, Sign, Source, Sum,
 from bnfold.formats.keras.lower_elementwise import broadcast, homogeneous, product_of
 from bnfold.formats.keras.lower_shuffles import SHUFFLES, Rule
 from bnfold.formats.keras.lower_view import Value, View
-from bnfold.formats.keras.operator_calls import OperatorCall, keras2_call, keras3_call
+from bnfold.formats.keras.operator_calls import (
+    KERAS2_CALLS,
+    OperatorCall,
+    keras2_call,
+    keras3_call,
+)
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -26,7 +31,7 @@ _ACTIVATIONS = frozenset(
 
 def operator(view: View) -> Value | list[Value]:
     """An operator node: ``x + y``, ``keras.ops.mean(x)``, ``tf.nn.relu(x)``."""
-    if view.layer.class_name in ("TFOpLambda", "SlicingOpLambda"):
+    if view.layer.class_name in KERAS2_CALLS:
         call = keras2_call(view.layer, view.args, view.kwargs)
     else:
         is_value: Callable[[Any], bool] = lambda one: isinstance(one, Value)  # noqa: E731

@@ -9,6 +9,8 @@ from typing import Any
 from bnfold.formats.keras.graph import Layer
 from bnfold.formats.keras.tf_functions import ALIASES, FUNCTIONS, SYNONYMS
 
+# Layers of Keras 2 that are functions of TensorFlow.
+KERAS2_CALLS = frozenset({"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"})
 # Call arguments of Keras 3's operators that have others than operands in order.
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "BatchNorm": ("x", "mean", "variance", "offset", "scale"),

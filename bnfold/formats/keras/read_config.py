@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnfold.core.errors import InputError
+from bnfold.formats.keras import tf_ops
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import (
     Call,
@@ -29,6 +30,11 @@ from bnfold.formats.text import clip
 
 _GRAPHS = ("Functional", "Model")
 _SEQUENTIAL = "Sequential"
+# Layers and models whose configs in Keras 3 do not say whether they are trainable.
+_LAYERS_THAT_LACK_IT = frozenset(
+    {"Discretization", "FeatureSpace", "HashedCrossing", "InputLayer", "Pipeline"}
+    | {"SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", *_GRAPHS, _SEQUENTIAL}
+)
 _DEEPEST = 64
 
 
@@ -73,6 +79,8 @@ def _parse_layer(data: Any, generation: int, depth: int) -> Layer:
         config = {"name": data.get("name", "sequential"), "layers": config}
     name = str(data.get("name") or config.get("name") or class_name.lower())
     build = data.get("build_config")
+    if class_name == tf_ops.CLASS_NAME:
+        config = tf_ops.as_function(config)
     layer = Layer(
         name=name,
         class_name=class_name,
@@ -105,7 +113,7 @@ def _module(
     if isinstance(module, str):
         return module
     # Keras 3 leaves the module out of .h5 files; an operator's config lacks what all layers have.
-    lacks = "trainable" not in config and class_name not in ("InputLayer", *_GRAPHS, _SEQUENTIAL)
+    lacks = "trainable" not in config and class_name not in _LAYERS_THAT_LACK_IT
     if generation == 3 and "module" not in data and lacks:
         return "keras.ops"
     # None stands for the user's own script.
@@ -189,6 +197,8 @@ def _parse_sequential(
         if first.name in taken:
             first = dataclasses.replace(first, name=f"{name}_{first.name}")
         parsed.insert(0, first)
+    elif generation == 3:
+        parsed[0] = _of_any_batch(parsed[0])
     layers = _by_name(name, parsed)
     calls = [Call(parsed[0].name)]
     for before, layer in itertools.pairwise(parsed):
@@ -230,6 +240,19 @@ def _made_up_input(first: Layer, build_shape: Any) -> Layer:
     )
 
 
+def _of_any_batch(first: Layer) -> Layer:
+    """The input layer of a Sequential, for batches of any size.
+
+    One without an input layer is given that of its first batch, its size included; like every model
+    it takes batches of other sizes all the same.
+    """
+    shape = input_shape(first)
+    if not shape or shape[0] is None:
+        return first
+    config = {key: one for key, one in first.config.items() if key not in ("shape", "batch_size")}
+    return dataclasses.replace(first, config={**config, "batch_shape": [None, *shape[1:]]})
+
+
 def input_shape(layer: Layer) -> tuple[int | None, ...] | None:
     """The shape that an InputLayer's config states, batch axis included; None if it does not."""
     config = layer.config
@@ -260,6 +283,8 @@ def _parse_functional(
             calls.append(Call(layer.name))
         for number, node in enumerate(nodes):
             args, kwargs = parse_node(node)
+            if layer.class_name == tf_ops.CLASS_NAME:
+                args = tf_ops.with_constants(layer.config, args)
             shapes |= stated_shapes(node) if isinstance(node, dict) else {}
             calls.append(Call(layer.name, number, args, kwargs))
             if not isinstance(node, dict):

@@ -22,7 +22,7 @@ from bnfold.formats.atomic import atomic_output
 from bnfold.formats.keras.graph import KerasGraph
 from bnfold.formats.keras.read import WEIGHTS
 from bnfold.formats.keras.write_archive import write_archive_weights
-from bnfold.formats.keras.write_flat import write_flat_weights
+from bnfold.formats.keras.write_flat import copy_attribute, write_flat_weights
 from bnfold.formats.sniff import FileKind, describe
 from bnfold.formats.text import shown
 
@@ -78,12 +78,10 @@ def _scratch(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _copy_attributes(old: h5py.File, new: h5py.File, folded: KerasGraph) -> None:
-    for name, value in old.attrs.items():
-        if name not in _LEFT_OUT:
-            new.attrs[name] = value
-    text = json.dumps(folded.serialized)
-    stated = old.attrs["model_config"]
-    new.attrs["model_config"] = text.encode() if isinstance(stated, bytes) else text
+    for name in old.attrs:
+        if name not in (*_LEFT_OUT, "model_config"):
+            copy_attribute(old, new, name)
+    copy_attribute(old, new, "model_config", json.dumps(folded.serialized))
 
 
 def _write_archive(

@@ -5,8 +5,15 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from bnfold.formats.keras.attach_flat import Slot, arrays_by_slot, attribute, slots_in_order
+from bnfold.formats.keras.attach_flat import (
+    Slot,
+    arrays_by_slot,
+    attribute,
+    layer_of,
+    slots_in_order,
+)
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
+from bnfold.formats.keras.theano import is_by_theano, mirror
 from bnfold.formats.keras.write_archive import filters_of, put
 
 # What an attribute of an HDF5 object may hold.
@@ -20,11 +27,11 @@ def write_flat_weights(
     base = "model_weights" if "model_weights" in old else ""
     source = old[base] if base else old
     target = new.create_group(base) if base else new
-    for name, value in source.attrs.items():
-        if not name.startswith("layer_names") and name != "model_config":
-            target.attrs[name] = value
-    names = [_text(name) for name in attribute(source.attrs, "layer_names")]
-    kept = [name for name in names if name in folded.layers]
+    for name in source.attrs:
+        if not name.startswith("layer_names") and name not in target.attrs:
+            copy_attribute(source, target, name)
+    names = {_text(name) for name in attribute(source.attrs, "layer_names")}
+    kept = [name for name in folded.layers if name in names]
     _set_names(target, "layer_names", kept)
     for name in source:
         if name == "optimizer_weights" or (name in original.layers and name not in kept):
@@ -36,10 +43,25 @@ def write_flat_weights(
             _write_layer(source[name], target.create_group(name), before, layer)
 
 
+def copy_attribute(
+    source: h5py.Group, target: h5py.Group, name: str, value: object | None = None
+) -> None:
+    """Copy an attribute, or write another value of it, in the type that it has.
+
+    Text that was written as bytes must stay so: Keras before 2.4 decodes it, which h5py 2 then
+    allows of nothing else.
+    """
+    kind = source.attrs.get_id(name).dtype
+    content = source.attrs[name] if value is None else value
+    text = h5py.check_string_dtype(kind)
+    if text is not None and text.length is not None and isinstance(content, str):
+        kind = h5py.string_dtype(text.encoding, len(content.encode()))
+    target.attrs.create(name, content, dtype=kind)
+
+
 def _differs(before: Layer, layer: Layer) -> bool:
-    """Whether an array of the layer, or of one in it, was edited or is gone."""
-    one, other = _all_arrays(before), _all_arrays(layer)
-    return one.keys() != other.keys() or any(one[slot] != other[slot] for slot in one)
+    """Whether an array of the layer, or of one in it, was edited, is gone or stands elsewhere."""
+    return list(_all_arrays(before).items()) != list(_all_arrays(layer).items())
 
 
 def _all_arrays(layer: Layer) -> dict[tuple[tuple[str, ...], str], int]:
@@ -55,7 +77,10 @@ def _write_layer(source: h5py.Group, target: h5py.Group, before: Layer, layer: L
         known = stored.get((slot.path, slot.role))
         name = _own_name(known, source) if known is not None else _new_name(slot, stored, source)
         names.append(name)
-        put(target, name, array.read(), filters_of(source[name]) if name in source else None)
+        content = array.read()
+        if is_by_theano(source.file.attrs):
+            content = mirror(layer_of(slot, layer), slot.role, content)
+        put(target, name, content, filters_of(source[name]) if name in source else None)
     _set_names(target, "weight_names", names)
 
 

@@ -34,6 +34,8 @@ REFUSED = {
     "raw op": layer("TFOpLambda", {"name": "bad", "function": "raw_ops.WriteFile"}),
     "old name": layer("TFOpLambda", {"name": "bad", "function": "compat.v1.py_func"}),
     "downloads": layer("TFOpLambda", {"name": "bad", "function": "keras.utils.get_file"}),
+    "graph op": layer("TensorFlowOpLayer", {"name": "bad", "node_def": {"op": "WriteFile"}}),
+    "no op": layer("TensorFlowOpLayer", {"name": "bad", "node_def": "WriteFile"}),
     "no function": layer("TFOpLambda", {"name": "bad"}),
     "class method": layer("ClassMethod", {"name": "bad", "cls_symbol": "io.TFRecordWriter"}),
     "builtin": layer(
@@ -56,6 +58,8 @@ def test_code_is_refused_with_its_layer(case: str) -> None:
     [
         layer("TFOpLambda", {"name": "ok", "function": "math.multiply"}),
         layer("TFOpLambda", {"name": "ok", "function": "compat.v1.shape"}),
+        layer("TensorFlowOpLayer", {"name": "ok", "node_def": {"op": "Mul"}}),
+        layer("TensorFlowOpLayer", {"name": "ok", "node_def": {"op": "Mean"}}),
         layer("TFOpLambda", {"name": "ok", "function": "cast"}),
         layer("TFOpLambda", {"name": "ok", "function": "__operators__.getitem"}),
         layer("SlicingOpLambda", {"name": "ok", "function": "__operators__.getitem"}),
