@@ -7,6 +7,7 @@ of it can be folded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bnfold.convert.direct.convolutions import (
     channels_of,
@@ -36,6 +37,10 @@ def conv_lstm(
         states: the initial ones; none for zeros.
         order: which way to go.
     """
+    if site.generation == 2:
+        # Its convolutional loops do not heed this setting, not even a Bidirectional's.
+        config = {**site.config, "zero_output_for_mask": False}
+        site = replace(site, layer=replace(site.layer, config=config))
     count = spatial_count(site.layer.class_name)
     image = (x.shape[0], *x.shape[2:])
     channels, filters = channels_of(site, image), int(site.config["filters"])

@@ -141,6 +141,11 @@ def _run(
     site: Site, x: Tensor, mask: Tensor | None, states: Sequence[Tensor], order: Order
 ) -> tuple[Tensor, list[Tensor]]:
     """One recurrent layer in one direction."""
+    config = site.config
+    zeros = config.get("zero_output_for_mask") and config.get("return_sequences")
+    if mask is not None and zeros and order.backwards and config.get("unroll"):
+        # Keras takes the mask from the wrong end here.
+        raise site.unsupported("is masked, unrolled, runs backwards and gives zeros")
     if site.layer.class_name in CONVOLUTIONAL:
         return conv_lstm(site, x, mask, states, order)
     if mask is not None or not _has_op(site):

@@ -215,6 +215,25 @@ def test_functions_lose_masks(keras3: Any, name: str) -> None:
     assert_equal(run_onnx(convert(model).model, [_TOKENS]), run_keras(model, [_TOKENS]), 5e-6)
 
 
+def test_unrolled_zeros_backwards_are_refused(keras: Any) -> None:
+    """Keras takes the mask for its zeros from the wrong end there; forwards all is well."""
+    rows = (
+        lambda L: L.Bidirectional(L.GRU(3, return_sequences=True, unroll=True)),
+        lambda L: L.GRU(
+            3, return_sequences=True, unroll=True, zero_output_for_mask=True, go_backwards=True
+        ),
+    )
+    for row in rows:
+        model = _after_embedding(lambda L, row=row: [row(L)])(keras)
+        with pytest.raises(UnsupportedLayerError, match="unrolled, runs backwards"):
+            convert(model)
+    forward = _after_embedding(
+        lambda L: [L.GRU(3, return_sequences=True, unroll=True, zero_output_for_mask=True)]
+    )
+    model = randomize(forward(keras))
+    assert_equal(run_onnx(convert(model).model, [_TOKENS]), run_keras(model, [_TOKENS]), 5e-6)
+
+
 _PAGES = np.asarray(
     [
         [[1, 2, 0, 0], [3, 4, 5, 0], [0, 0, 0, 0]],

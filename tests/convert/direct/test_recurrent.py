@@ -122,7 +122,10 @@ _MASK = np.asarray([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
 def test_masked_films(keras: Any, options: dict[str, Any]) -> None:
     L = keras.layers
     film, mask = L.Input(FILM), L.Input((5,), dtype="bool")
-    model = randomize(keras.Model([film, mask], L.ConvLSTM2D(4, 2, **options)(film, mask=mask)))
+    alone = L.ConvLSTM2D(4, 2, **options)(film, mask=mask)
+    whole = bool(options)
+    both = L.Bidirectional(L.ConvLSTM2D(4, 2, return_sequences=whole))(film, mask=mask)
+    model = randomize(keras.Model([film, mask], [alone, both]))
     arrays = [np.random.default_rng(7).normal(size=(3, *FILM)).astype(np.float32), _MASK]
     assert_equal(run_onnx(convert(model).model, arrays), run_keras(model, arrays), 5e-6)
 
