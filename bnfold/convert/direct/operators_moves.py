@@ -95,6 +95,8 @@ def _expand_dims(site: Site, args: list[Any], options: Options) -> Tensor:
 def _squeeze(site: Site, args: list[Any], options: Options) -> Tensor:
     x, axis = alone(site, args[0]), options.get("axis")
     if axis is None or axis == []:
+        if any(not isinstance(dim, int) for dim in x.shape):
+            raise site.unsupported("drops every axis that happens to have size 1")
         axes = [place for place, dim in enumerate(x.shape) if dim == 1]
     else:
         axes = list(axis) if isinstance(axis, (list, tuple)) else [int(axis)]

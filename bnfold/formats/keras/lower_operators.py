@@ -51,6 +51,11 @@ def _arithmetic(view: View, call: OperatorCall) -> Value:
     shape = broadcast(values)
     if len(given) != 2 or any(one.dtype not in _FLOATS for one in values):
         return view.opaque(shape)
+    dtypes = {one.dtype for one in values}
+    dtypes |= {one.dtype.name for one in given if isinstance(one, np.ndarray)} & set(_FLOATS)
+    if len(dtypes) > 1:
+        # Keras promotes: without the operator the result would have another dtype.
+        return view.opaque(shape)
     if len(values) == 2:
         return view.op(_of_two(name, values, shape), values, shape)
     side = 0 if isinstance(given[1], Value) else 1

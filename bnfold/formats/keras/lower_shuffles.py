@@ -250,6 +250,9 @@ def _expand_dims(view: View, x: Value, call: OperatorCall) -> Value:
 def _squeeze(view: View, x: Value, call: OperatorCall) -> Value:
     shape, axis = _shape(x), call.options.get("axis")
     everywhere = axis is None or axis == []
+    if everywhere and any(not isinstance(dim, int) for dim in shape):
+        # A free size may happen to be 1.
+        return view.opaque(None)
     axes = range(len(shape)) if everywhere else axes_of_call(call, len(shape))
     gone = [place for place in axes if shape[place] == 1]
     return _regrouped(view, x, tuple(dim for place, dim in enumerate(shape) if place not in gone))

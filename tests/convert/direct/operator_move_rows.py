@@ -79,7 +79,7 @@ MOVED: dict[str, Row] = {
         ops.rot90(x[0]),
     ],
     "split_uneven_axis": lambda ops, x: ops.split(x, [2], axis=1),
-    "squeeze_all": lambda ops, x: ops.squeeze(ops.expand_dims(x, (1, 3))),
+    "squeeze_all": lambda ops, x: ops.squeeze(ops.expand_dims(x[0], (1, 2))),
     "stack_mixed": lambda ops, x: ops.stack([x, _whole(ops, x)], axis=-1),
     "tile": lambda ops, x: [ops.tile(x, 2), ops.tile(x, [2, 1, 1, 3]), ops.tile(x[0, 0], [3])],
     "unstack": lambda ops, x: [*ops.unstack(x, axis=1), *ops.unstack(x, 6, axis=-1)],

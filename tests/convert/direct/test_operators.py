@@ -191,6 +191,7 @@ _REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "quantile": (lambda ops, x: ops.quantile(x, 0.4, axis=1, method="lower"), "by a method"),
     "scatter": (lambda ops, x: ops.scatter([[1], [1]], x[0, :2], (4, 6)), "opset 16"),
     "segments": (lambda ops, x: ops.segment_sum(x[0], np.asarray([0, 1, 1, 0])), "not stated"),
+    "squeeze": (lambda ops, x: ops.squeeze(ops.expand_dims(x, 1)), "happens to have size 1"),
     "small_numbers": (lambda ops, x: ops.cumsum(ops.cast(x, "uint8"), axis=1), "in uint8"),
 }
 

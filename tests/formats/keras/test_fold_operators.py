@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.formats.keras.test_fold_layers import check_model
@@ -106,6 +107,16 @@ def test_both_pass(keras3: Any, name: str) -> None:
 @pytest.mark.parametrize("name", CHANNELS)
 def test_same_as_onnx(keras3: Any, name: str) -> None:
     check_model(_model(keras3, CHANNELS[name], keras3.ops), (0, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_constant_that_changes_the_dtype_stays(keras3: Any, dtype: str) -> None:
+    """Keras promotes; without the operator the result would have another dtype."""
+    K = keras3
+    start = K.layers.Input((4, 6), name="in_0")
+    x = K.layers.BatchNormalization(name="before_0")(K.layers.Dense(6, activation="relu")(start))
+    x = x * np.arange(1, 7).astype(dtype)
+    check_model(K.Model(start, x), None)
 
 
 @pytest.mark.parametrize("name", TENSORFLOW)
