@@ -9,13 +9,14 @@ from bnfold.convert.direct.layout import squeeze, transpose, unsqueeze
 from bnfold.convert.direct.masks import both, either
 from bnfold.convert.direct.normalizations import unit
 from bnfold.convert.direct.ops import concat, elementwise, matmul, reduce, scalar
+from bnfold.convert.direct.promotion import is_float, operands
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
 
 
 def _inputs(site: Site) -> list[Tensor]:
-    """The inputs, brought to one rank as Keras does: axes of 1 behind the batch axis."""
-    tensors = site.inputs
+    """The inputs in one dtype and rank, as Keras does it: axes of 1 behind the batch axis."""
+    tensors = operands(site, site.inputs)
     rank = max(tensor.rank for tensor in tensors)
     return [
         tensor
@@ -57,6 +58,8 @@ def _mask(site: Site) -> Tensor | None:
 def average(site: Site) -> Tensor:
     """Average: the sum divided by the number of inputs."""
     total = merge("Add")(site)
+    if not is_float(total.dtype):
+        raise site.unsupported("averages whole numbers")
     y = elementwise(site, "Mul", total, scalar(site, 1.0 / len(site.inputs), total))
     y.mask = total.mask
     return y
@@ -78,10 +81,9 @@ def subtract(site: Site) -> Tensor:
 
 def concatenate(site: Site) -> Tensor:
     """Concatenate along one axis."""
-    tensors = site.inputs
     axis = int(site.config.get("axis", -1))
-    y = concat(site, tensors, axis)
-    y.mask = _mask_of_joined(site, tensors, axis)
+    y = concat(site, operands(site, site.inputs), axis)
+    y.mask = _mask_of_joined(site, site.inputs, axis)
     return y
 
 

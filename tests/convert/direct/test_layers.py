@@ -199,3 +199,21 @@ def test_other_data_formats(keras3: Any, row: str, norms: bool) -> None:
     if want.ndim > 2:
         want = np.moveaxis(want, -1, 1)
     assert_equal([got], [want], 2e-5 if norms else _RELATIVE)
+
+
+@pytest.mark.parametrize("second", ["float32", "int32", "int64", "bool"])
+@pytest.mark.parametrize(
+    "name", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"]
+)
+def test_merged_values_of_several_types(keras3: Any, name: str, second: str) -> None:
+    """Keras 3 brings them to one; averages of whole numbers, float64 there, are refused."""
+    L = keras3.layers
+    a, b = L.Input((4,), dtype="int64", name="a"), L.Input((4,), dtype=second, name="b")
+    model = keras3.Model([a, b], getattr(L, name)()([a, b]))
+    if name == "Average" and second != "float32":
+        with pytest.raises(UnsupportedLayerError, match="averages whole numbers"):
+            convert(model)
+        return
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(-9, 9, (3, 4)), rng.normal(0, 3, (3, 4)).astype(second)]
+    assert_equal(run_onnx(convert(model).model, arrays), run_keras(model, arrays))
