@@ -45,9 +45,7 @@ def inference_fault(model: ir.Model) -> str:
     import onnx
 
     try:
-        onnx.shape_inference.infer_shapes(
-            _light_proto(model), check_type=True, strict_mode=True, data_prop=True
-        )
+        onnx.shape_inference.infer_shapes(_light_proto(model), check_type=True, strict_mode=True)
     except Exception as error:  # as in `scratch_copy`
         return str(error)
     return ""
