@@ -31,6 +31,7 @@ SIZES = {
 
 def build(keras: Any, name: str, seed: int = 0) -> Any:
     """One of them, with 10 classes and no activation at the end."""
+    keras.utils.set_random_seed(seed)
     size = SIZES[name]
     make = getattr(keras.applications, name)
     options: dict[str, Any] = {"weights": None, "input_shape": (size, size, 3)}

@@ -1,6 +1,6 @@
 """Every family of keras.applications: bnfold's folded model beside what tf2onnx and onnxslim make.
 
-    python -m benchmarks.keras_families [FAMILY ...] [--seconds 6] [--onnxslim COMMAND]
+    python -m benchmarks.keras_families [FAMILY ...] [--seconds 40] [--onnxslim COMMAND]
 
 Each family at the smallest size that it builds, without weights, its normalizations with gammas of
 both signs and the statistics of what comes in. Both models are compared with Keras before they are
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.keras_families")
     parser.add_argument("families", nargs="*", metavar="FAMILY")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of timing per family; 0: none")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of timing per family; 0: none")
     parser.add_argument("--onnxslim", default="onnxslim", help="its command")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)

@@ -89,7 +89,7 @@ def _as_onnx(
 
     opened = open_source(source, **loading)
     tell("folding")
-    folded = fold_model(opened.model, labels=opened.labels, options=options)
+    folded = fold_model(opened.model, labels=opened.labels, steps=opened.steps, options=options)
     result = FoldResult(
         folds=tuple(folded.folds),
         kept=tuple(folded.kept),

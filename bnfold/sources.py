@@ -50,12 +50,14 @@ class Opened(Origin):
     Attributes:
         model: the ONNX model; for a Keras source the conversion of it.
         labels: op name to Keras layer name; empty for an ONNX source.
+        steps: names of ops that are steps of a layer's own formula, no affines of the model.
         reference: runs the source itself on input arrays in the order of its inputs and gives
             the outputs in their order; None where the source is the ONNX model itself.
     """
 
     model: ir.Model
     labels: Mapping[str, str] = field(default_factory=dict)
+    steps: frozenset[str] = frozenset()
     reference: Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]] | None = None
 
 
@@ -160,6 +162,7 @@ def _from_keras(source: object, origin: Origin, options: dict[str, Any]) -> Open
         name=origin.name,
         format=origin.format,
         labels=converted.labels,
+        steps=converted.steps,
         reference=converted.reference,
         converter=converted.converter,
         notes=(*origin.notes, *converted.notes),

@@ -42,7 +42,11 @@ def backend_reference(model: Any) -> Reference:
     import keras
 
     def reference(arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.generic]]:
-        results = model(arrays[0] if len(arrays) == 1 else list(arrays), training=False)
+        # A Sequential cannot be asked for its `input` before it was called.
+        sequential = isinstance(model, keras.Sequential)
+        structure = model.inputs[0] if sequential else model.input
+        given = keras.tree.pack_sequence_as(structure, list(arrays))
+        results = model(given, training=False)
         return [keras.ops.convert_to_numpy(one) for one in keras.tree.flatten(results)]
 
     return reference

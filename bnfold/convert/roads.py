@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,11 +127,14 @@ def _by_tf2onnx(source: object, given: Mapping[str, Any]) -> ConvertedModel:
 def _reference_of(source: object) -> Reference | None:
     """Runs Keras itself, which is imported and loads the model when it is first called.
 
-    None where TensorFlow or every Keras that might do it is not installed.
+    None where no Keras that might do it is installed, or nothing for it to compute on.
     """
+    from bnfold.formats.keras.runtime import backend_at_hand, is_installed
+
     if isinstance(source, Path):
-        homes = ("keras", "tf_keras")
-        if not (_installed("tensorflow") and any(_installed(home) for home in homes)):
+        backend = backend_at_hand()
+        homes = ("keras", "tf_keras") if backend == "tensorflow" else ("keras",)
+        if not (backend and any(is_installed(home) for home in homes)):
             return None
         return ReferenceProcess(source, _LazyReference(source))
     return _LazyReference(source)
@@ -147,8 +149,8 @@ def load_reference(source: object) -> Reference:
 
     model = source
     if isinstance(model, Path):
-        model = open_keras(model).model
-    elif not runs_on_tensorflow(model):
+        model = open_keras(model, backend=runtime.backend_at_hand()).model
+    if not runs_on_tensorflow(model):
         return backend_reference(model)
     with runtime.quiet():
         return keras_reference(signature_of(model))
@@ -165,10 +167,3 @@ class _LazyReference:
         if self._run is None:
             self._run = load_reference(self._source)
         return self._run(arrays)
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False

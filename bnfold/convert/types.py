@@ -27,6 +27,8 @@ class ConvertedModel:
         reference: runs Keras itself; None where Keras is not there to run.
         converter: "tf2onnx" or "direct".
         notes: one line each for what a user should know about this conversion.
+        steps: names of nodes that are steps of a layer's own formula, such as the factor in a GELU:
+            an affine there is none of the model's, and nobody asks why it stays.
     """
 
     model: ir.Model
@@ -34,3 +36,4 @@ class ConvertedModel:
     reference: Reference | None
     converter: str
     notes: tuple[str, ...] = field(default=())
+    steps: frozenset[str] = frozenset()

@@ -13,6 +13,7 @@ import pytest
 from bnfold.convert import roads
 from bnfold.convert.roads import convert_by
 from bnfold.core.errors import InputError, MissingExtraError
+from bnfold.formats.keras import runtime
 from tests.conftest import SAMPLE_MODELS
 from tests.convert import zoo
 
@@ -51,6 +52,54 @@ def test_a_file_with_known_layers_needs_no_tensorflow() -> None:
     assert keras == (
         "keras skipped Keras is not installed: compared with the unfolded conversion alone"
     )
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked", "backend"),
+    [
+        ({"tensorflow", "jax", "torch"}, "jax", "tensorflow"),
+        ({"jax", "torch"}, "torch", "torch"),
+        ({"jax", "torch"}, "", "jax"),
+        ({"torch"}, "jax", "torch"),
+        ({"keras"}, "keras", ""),
+        (set(), "tensorflow", ""),
+    ],
+)
+def test_what_keras_computes_on(
+    installed: set[str], asked: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow where it is, as tf2onnx needs it; else whatever Keras can be asked for."""
+    monkeypatch.setattr(runtime, "is_installed", lambda name: name in installed)
+    monkeypatch.setenv("KERAS_BACKEND", asked)
+    assert runtime.backend_at_hand() == backend
+
+
+@pytest.mark.skipif(
+    not any(runtime.is_installed(name) for name in ("jax", "torch")),
+    reason="needs another backend of Keras: jax or torch",
+)
+def test_keras_without_tensorflow_is_the_reference_all_the_same() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'tf_keras', 'tf2onnx'): sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "import numpy as np, onnxruntime\n"
+        "from onnx_ir import to_proto\n"
+        "from bnfold.convert.direct import convert\n"
+        "from bnfold.convert.roads import load_reference\n"
+        f"file = Path({str(FILE)!r})\n"
+        "model = convert(file).model\n"
+        "shape = [d if isinstance(d, int) else 3 for d in model.graph.inputs[0].shape]\n"
+        "x = np.random.default_rng(0).normal(size=shape).astype(np.float32)\n"
+        "(want,) = load_reference(file)([x])\n"
+        "session = onnxruntime.InferenceSession(to_proto(model).SerializeToString())\n"
+        "(got,) = session.run(None, {session.get_inputs()[0].name: x})\n"
+        "print(want.shape == got.shape and bool(np.abs(want - got).max() < 1e-5))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["True"]
 
 
 def subclassed(keras: Any) -> Any:

@@ -12,6 +12,8 @@ def randomize(model: Any, seed: int = 0) -> Any:
     """Set every weight at random: gammas of both signs with a zero, variances in [0.1, 3]."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
+        if not hasattr(variable, "shape"):
+            continue  # the vocabulary of a lookup of Keras 2
         name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
         shape = tuple(variable.shape)
         dtype = np.dtype(str(getattr(variable.dtype, "name", variable.dtype)))

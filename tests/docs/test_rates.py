@@ -1,20 +1,29 @@
-"""What the page on verification says of the rates is what the benchmark wrote."""
+"""The tables of figures on the pages are those that the benchmarks wrote."""
 
 from __future__ import annotations
 
 import json
+
+import pytest
 
 from tests.docs.pages import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def test_the_tables_are_those_of_the_results() -> None:
-    page = (ROOT / "docs" / "verification.md").read_text("utf-8")
-    shown = page.partition("<!-- rates -->")[2].partition("<!-- /rates -->")[0]
+@pytest.mark.parametrize(
+    ("page", "mark", "results"),
+    [
+        ("verification.md", "rates", "verify_rates.md"),
+        ("keras.md", "families", "keras_families.md"),
+    ],
+)
+def test_the_tables_are_those_of_the_results(page: str, mark: str, results: str) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    shown = text.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
     lines = [line for line in shown.splitlines() if line.startswith("|")]
     assert len(lines) > 15
-    assert set(lines) <= set((RESULTS / "verify_rates.md").read_text("utf-8").splitlines())
+    assert set(lines) <= set((RESULTS / results).read_text("utf-8").splitlines())
 
 
 def test_no_right_fold_fails_and_no_fault_above_the_noise_passes() -> None:

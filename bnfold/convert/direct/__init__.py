@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from bnfold.formats.keras.errors import UnsupportedLayerError, UnsupportedModelE
 from bnfold.formats.keras.graph import KerasGraph
 from bnfold.formats.keras.live import is_keras_model, read_live
 from bnfold.formats.keras.read import read_keras
+from bnfold.formats.onnx.shapes import inference_fault
+from bnfold.formats.text import clip
 
 OLDEST_OPSET = 13
 UnsupportedLayer = UnsupportedLayerError
@@ -40,14 +43,24 @@ def convert(source: str | Path | KerasGraph | Any, *, opset: int = 17) -> Conver
         nothing here runs Keras.
 
     Raises:
-        UnsupportedLayerError: a layer has no rule; the tf2onnx road may still do it.
+        UnsupportedLayerError: a layer has no rule, or its rule made something that is no valid
+            ONNX; the tf2onnx road may still do it.
         InputError: the model cannot be read, or the opset does not exist.
     """
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise InputError(f"Opset {opset} cannot be written: choose {OLDEST_OPSET} to {newest}.")
-    model, labels = emit(read(source), opset)
-    return ConvertedModel(model, labels, None, "direct")
+    graph = read(source)
+    converted = emit(graph, opset)
+    fault = inference_fault(converted.model)
+    if fault:
+        node = re.search(r"node name: ([^)]*)\)", fault)
+        layer = converted.labels.get(node[1], "") if node else ""
+        said = clip(" ".join(fault.split()), 200)
+        raise UnsupportedLayerError(
+            layer or graph.name, "converted", f"became ONNX that is not valid: {said}"
+        )
+    return converted
 
 
 def read(source: str | Path | KerasGraph | Any) -> KerasGraph:

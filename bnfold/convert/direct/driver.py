@@ -17,6 +17,7 @@ from bnfold.convert.direct.ops import cast
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.table import rule_of, why_unsupported
 from bnfold.convert.direct.tensor import Tensor, plain
+from bnfold.convert.types import ConvertedModel
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError, making_sense
 from bnfold.formats.keras.graph import Call, KerasGraph, Layer, TensorRef, leaves, map_leaves
@@ -64,8 +65,8 @@ def needed_calls(graph: KerasGraph) -> list[Call]:
     return [call for call in graph.calls if (call.layer, call.number) in wanted]
 
 
-def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
-    """The ONNX model of a graph, and the layer of each of its nodes.
+def emit(graph: KerasGraph, opset: int) -> ConvertedModel:
+    """The ONNX model of a graph, not folded, and the layer of each of its nodes.
 
     Raises:
         UnsupportedLayerError: a layer has no rule, or is used in a way that has none.
@@ -90,7 +91,8 @@ def emit(graph: KerasGraph, opset: int) -> tuple[ir.Model, dict[str, str]]:
     version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
     model = ir.Model(onnx_graph, ir_version=max(version, 8), producer_name="bnfold")
     names = {node.name for node in nodes}
-    return model, {name: label for name, label in emitter.labels.items() if name in names}
+    labels = {name: label for name, label in emitter.labels.items() if name in names}
+    return ConvertedModel(model, labels, None, "direct", steps=frozenset(emitter.steps & names))
 
 
 # Domains beside ONNX's own in which a rule has an op, with the version that first had it.

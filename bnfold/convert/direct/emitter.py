@@ -39,8 +39,10 @@ class Emitter:
         self.nodes: list[ir.Node] = []
         self.initializers: list[ir.Value] = []
         self.labels: dict[str, str] = {}
+        self.steps: set[str] = set()
         self._names: dict[str, int] = {}
         self._small: dict[tuple[Any, ...], ir.Value] = {}
+        self._made: dict[tuple[Any, ...], ir.Node] = {}
 
     def inner(self) -> Emitter:
         """An emitter for the body of a node: its own nodes, everything else in common."""
@@ -70,8 +72,9 @@ class Emitter:
         label: str,
         name: str = "",
         attributes: Mapping[str, Attribute | None] | None = None,
+        is_step: bool = False,
     ) -> list[ir.Value]:
-        """Append a node.
+        """Append a node; one that computes the same of the same values is used again.
 
         Args:
             op: operator of the default domain, or "domain::operator".
@@ -81,16 +84,19 @@ class Emitter:
             name: what follows in the name; the op's by default.
             attributes: plain values, floats in float32 as a file holds them; None values are left
                 out.
+            is_step: whether it is a step of a layer's own formula, not an affine of the model.
         """
         for index, made in enumerate(outputs):
             if made is not None and made[0] != "float32" and "::" not in op:
                 self._check_type(op, index, made[0], label)
+        given = {key: one for key, one in (attributes or {}).items() if one is not None}
+        key = _identity(op, inputs, outputs, given)
+        if key in self._made:
+            return list(self._made[key].outputs)
         domain, _, op = op.rpartition("::")
         full = self.unique(f"{label}/{name or op}" if label else name or op)
         attrs = [
-            ir.convenience.convert_attribute(key, _storable(value))
-            for key, value in (attributes or {}).items()
-            if value is not None
+            ir.convenience.convert_attribute(key, _storable(value)) for key, value in given.items()
         ]
         last = max((i for i, value in enumerate(inputs) if value is not None), default=-1)
         values = [
@@ -105,8 +111,12 @@ class Emitter:
         ]
         node = ir.Node(domain, op, inputs[: last + 1], attrs, outputs=values, name=full)
         self.nodes.append(node)
+        if key is not None:
+            self._made[key] = node
         if label:
             self.labels[full] = label
+        if is_step:
+            self.steps.add(full)
         return list(node.outputs)
 
     def _check_type(self, op: str, index: int, dtype: str, label: str) -> None:
@@ -146,6 +156,25 @@ class Emitter:
 
 
 _TYPES = {"float64": "double", "float32": "float"}
+
+
+def _identity(
+    op: str,
+    inputs: Sequence[ir.Value | None],
+    outputs: Sequence[tuple[str, Sequence[Dim]] | None],
+    attributes: Mapping[str, Attribute],
+) -> tuple[Any, ...] | None:
+    """What two nodes that compute the same have in common; None for one that stands alone.
+
+    Identity is there to make a second value, and bodies are not compared.
+    """
+    if op == "Identity" or any(
+        isinstance(one, (ir.Graph, ir.TensorProtocol)) for one in attributes.values()
+    ):
+        return None
+    settings = tuple(sorted((name, repr(one)) for name, one in attributes.items()))
+    wanted = tuple(None if one is None else one[0] for one in outputs)
+    return op, tuple(id(one) for one in inputs), wanted, settings
 
 
 @cache

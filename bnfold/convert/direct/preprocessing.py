@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bnfold.convert.direct.ops import cast, elementwise, reduce, slices, unary
 from bnfold.convert.direct.shaping import resize
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor, plain
+from bnfold.formats.keras.graph import AnyArray
 
 # -- images --------------------------------------------------------------------------------
 
@@ -114,15 +114,10 @@ def _encoded(site: Site, x: Tensor, count: int, mode: str, dtype: str = "") -> T
 def discretization(site: Site) -> Tensor:
     """Discretization: how many of the boundaries a number reaches."""
     x, config = site.input, site.config
-    stated = config.get("bin_boundaries")
-    if isinstance(stated, dict):
-        stated = stated.get("config", {}).get("value", stated.get("value"))
-    if stated is None:
-        raise site.unsupported("keeps its boundaries elsewhere than in its config")
     if config.get("sparse"):
         raise site.unsupported("gives sparse values")
     x = cast(site, x, "float32")
-    boundaries = constant(np.asarray(stated, dtype=np.float32))
+    boundaries = constant(_boundaries(site))
     reached = elementwise(
         site, "GreaterOrEqual", unsqueeze(site, x, [x.rank]), boundaries, dtype="bool"
     )
@@ -133,42 +128,106 @@ def discretization(site: Site) -> Tensor:
     return _encoded(site, bins, boundaries.shape[0] + 1, mode)  # type: ignore[operator]
 
 
+def _boundaries(site: Site) -> AnyArray:
+    """The boundaries that the config states, or those that the layer has learned."""
+    stated = _stated(site, "bin_boundaries")
+    if stated is not None:
+        return np.asarray(stated, dtype=np.float32)
+    if "summary" not in site.layer.weights:
+        raise site.unsupported("has no boundaries: give it some, or adapt it, and save it again")
+    summary = site.weight("summary", (2, None), "float32")
+    return learned_boundaries(summary, int(site.config.get("num_bins") or 1))
+
+
+def learned_boundaries(summary: AnyArray, bins: int) -> AnyArray:
+    """Boundaries between ``bins`` parts of equal weight, as Keras's Discretization derives them.
+
+    Args:
+        summary: float32, shape (2, n): values in order, and the weight of each.
+        bins: how many parts; with fewer values than that each is a boundary but the last.
+
+    Returns:
+        float32, shape (m,), m < bins.
+    """
+    if summary.shape[1] < bins:
+        return summary[0, :-1]
+    shares = summary[1].cumsum()
+    ends = 1.0 / bins + np.arange(0.0, 1.0, 1.0 / bins)
+    found: AnyArray = np.interp(ends, shares / shares[-1], summary[0]).astype(np.float32)
+    return found[:-1]
+
+
+def _stated(site: Site, key: str) -> Any:
+    """An entry of the config, which Keras may have wrapped up."""
+    found = site.config.get(key)
+    if isinstance(found, dict):
+        return found.get("config", {}).get("value", found.get("value"))
+    return found
+
+
 def lookup(site: Site) -> Tensor:
-    """IntegerLookup, StringLookup: the places of tokens in a vocabulary that the config states."""
+    """IntegerLookup, StringLookup: the places of tokens in a vocabulary, or what stands there.
+
+    The vocabulary is stated in the config, or was learned and is kept beside it.
+    """
     x, config = site.input, site.config
-    words = config.get("vocabulary")
-    if isinstance(words, dict):
-        words = words.get("config", {}).get("value", words.get("value"))
-    if not isinstance(words, (list, tuple)):
-        raise site.unsupported("keeps its vocabulary elsewhere than in its config")
     mode = str(config.get("output_mode", "int"))
     unknown = int(config.get("num_oov_indices", 1))
-    if config.get("invert") or config.get("sparse") or config.get("pad_to_max_tokens"):
-        raise site.unsupported("looks up in a way that has no rule")
+    if config.get("sparse"):
+        raise site.unsupported("gives sparse values")
     if unknown > 1:
         raise site.unsupported("hashes what it does not know")
-    tokens = _tokens(site, words)
-    masked = config.get("mask_token") is not None and mode == "int"
-    special = [config.get("mask_token")] if masked else []
+    tokens = _tokens(site)
+    mask = config.get("mask_token")
+    masked = mask is not None and mode == "int"
+    special = [mask] if masked else []
     special += [config.get("oov_token")] * unknown
     # A vocabulary may begin with the special tokens, which are then no tokens of their own.
     if list(tokens[: len(special)]) == special:
         tokens = tokens[len(special) :]
     first = len(special)
     entries = dict(zip(tokens, range(first, first + len(tokens)), strict=True))
+    count = first + len(tokens)
+    if config.get("pad_to_max_tokens") and config.get("max_tokens"):
+        count = int(config["max_tokens"])
     if masked:
-        entries = {special[0]: 0, **entries}
+        entries = {mask: 0, **entries}
+    elif mask is not None:
+        # A masked token is none of those that are encoded.
+        entries[mask] = max(count, first + len(tokens))
+    if config.get("invert"):
+        return _tokens_at(site, x, entries)
     indices = _labels(site, x, entries, int(masked) if unknown else -1)
     # In Keras 3 these count in whole numbers.
-    return _encoded(
-        site, indices, first + len(tokens), mode, "int64" if site.generation == 3 else ""
-    )
+    return _encoded(site, indices, count, mode, "int64" if site.generation == 3 else "")
 
 
-def _tokens(site: Site, words: Sequence[Any]) -> list[Any]:
+def _tokens(site: Site) -> list[Any]:
+    words = _stated(site, "vocabulary")
+    if words is None and site.layer.vocabulary is not None:
+        words = site.layer.vocabulary()
+    if not isinstance(words, (list, tuple)):
+        raise site.unsupported("has no vocabulary: give it one, or adapt it, and save it again")
     if site.layer.class_name == "IntegerLookup":
         return [int(word) for word in words]
     return [str(word) for word in words]
+
+
+def _tokens_at(site: Site, x: Tensor, entries: dict[Any, int]) -> Tensor:
+    """The token at each place; the one for unknown tokens where there is none."""
+    kind = "string" if site.layer.class_name == "StringLookup" else "int64"
+    tokens: dict[str, Any] = {
+        f"values_{kind}s": list(entries),
+        f"default_{kind}": site.config.get("oov_token"),
+    }
+    made = site.node(
+        "ai.onnx.ml::LabelEncoder",
+        [value(site, cast(site, x, "int64"), plain(x.rank))],
+        (kind, x.shape),
+        keys_int64s=list(entries.values()),
+        **tokens,
+    )
+    return Tensor(x.shape, kind, {plain(x.rank): made})
 
 
 def _labels(site: Site, x: Tensor, entries: dict[Any, int], default: int) -> Tensor:

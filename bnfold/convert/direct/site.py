@@ -15,6 +15,15 @@ from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedLayerError
 from bnfold.formats.keras.graph import AnyArray, Layer, float_dtype
 
+# Layers and operators that are affines of the model: what stays of them is reported.
+AFFINES = frozenset(
+    {
+        *("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"),
+        *("SyncBatchNormalization", "Normalization", "Rescaling", "LayerScale"),
+        *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "BatchNorm", "TFOpLambda"),
+    }
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Site:
@@ -153,7 +162,13 @@ class Site:
     ) -> list[ir.Value]:
         """A node with several outputs."""
         return self.emitter.node(
-            op, inputs, outputs, label=self.path, name=name, attributes=attributes
+            op,
+            inputs,
+            outputs,
+            label=self.path,
+            name=name,
+            attributes=attributes,
+            is_step=self.layer.class_name not in AFFINES,
         )
 
     def unsupported(self, why: str) -> UnsupportedLayerError:

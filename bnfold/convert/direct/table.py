@@ -138,6 +138,8 @@ LAYERS: Mapping[str, Rule] = {
     "StringLookup": preprocessing.lookup,
     "Subtract": merging.subtract,
     "SyncBatchNormalization": normalizations.batch_norm,
+    "TFDConcat": merging.concatenate,
+    "TFDIdentity": shaping.identity,
     "TFOpLambda": tf_operators.tf_operator,
     "UnitNormalization": normalizations.unit_norm,
     "UpSampling1D": shaping.upsampling,

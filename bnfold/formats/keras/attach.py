@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from bnfold.core.errors import InputError
+from bnfold.formats.keras.assets import Assets
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.h5 import H5File, reading
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
+
+Vocabulary = Callable[[], tuple[str, ...]]
 
 
 class Holder(Protocol):
@@ -27,6 +30,10 @@ class Holder(Protocol):
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         """Of a model: what keeps the arrays of each of its layers, by name."""
+        ...
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Reads the tokens that a lookup has learned; None if none are kept."""
         ...
 
 
@@ -68,7 +75,8 @@ def _attach_layer(layer: Layer, holder: Holder) -> Layer:
     for holders in dict.fromkeys(role.holders for role in wanted):
         group = [role for role in wanted if role.holders == holders]
         weights |= _assign(layer, group, _arrays_of(holder, holders))
-    return dataclasses.replace(layer, parts=parts, graph=graph, weights=weights)
+    words = holder.vocabulary() if layer.class_name in LOOKUPS else None
+    return dataclasses.replace(layer, parts=parts, graph=graph, weights=weights, vocabulary=words)
 
 
 def _arrays_of(holder: Holder, attributes: tuple[str, ...]) -> tuple[LazyArray, ...]:
@@ -119,15 +127,21 @@ def _share(graph: KerasGraph, known: Mapping[int, Layer]) -> KerasGraph:
     return dataclasses.replace(graph, layers=layers)
 
 
+# Layers that learn a vocabulary, which is no array.
+LOOKUPS = frozenset({"IntegerLookup", "StringLookup"})
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
 
 
 class ArchiveHolder:
     """The weights of a .keras archive: groups named after classes, arrays named by number."""
 
-    def __init__(self, file: H5File, path: str = "") -> None:
+    def __init__(self, file: H5File, assets: Assets, path: str = "") -> None:
         self._file = file
+        self._assets = assets
         self._path = path
+
+    def _at(self, path: str) -> ArchiveHolder:
+        return ArchiveHolder(self._file, self._assets, path)
 
     def arrays(self) -> tuple[LazyArray, ...]:
         path = _join(self._path, "vars")
@@ -140,15 +154,18 @@ class ArchiveHolder:
 
     def child(self, attribute: str) -> ArchiveHolder | None:
         path = _join(self._path, attribute)
-        return ArchiveHolder(self._file, path) if self._file.group(path) is not None else None
+        return self._at(path) if self._file.group(path) is not None else None
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         # Keras 2.12 called the group otherwise.
         root = next((r for r in ROOTS if self.child(r) is not None), ROOTS[0])
         return {
-            layer: ArchiveHolder(self._file, _join(self._path, f"{root}/{name}"))
+            layer: self._at(_join(self._path, f"{root}/{name}"))
             for layer, name in archive_names(graph).items()
         }
+
+    def vocabulary(self) -> Vocabulary | None:
+        return self._assets.lines(f"{self._path}/vocabulary.txt")
 
 
 # Classes whose configs have another name than their objects.

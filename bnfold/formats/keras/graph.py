@@ -97,6 +97,8 @@ class Layer:
         graph: the nested model, if it is one.
         build_shape: the input shape recorded when the layer was built; None where it is not.
         shared: an id that several layers have which are one and the same object; None else.
+        vocabulary: reads the tokens that a lookup has learned, special ones among them; None where
+            it keeps none beside its config. May raise InputError.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Layer:
     graph: KerasGraph | None = None
     build_shape: Any = None
     shared: int | None = None
+    vocabulary: Callable[[], tuple[str, ...]] | None = field(default=None, repr=False)
 
     @property
     def is_operator(self) -> bool:

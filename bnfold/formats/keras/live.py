@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnfold.core.errors import InputError
-from bnfold.formats.keras.attach import Holder, attach
+from bnfold.formats.keras.attach import Holder, Vocabulary, attach
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, LazyArray
 from bnfold.formats.keras.read_config import parse_model
@@ -71,6 +71,9 @@ class _LiveHolder:
 
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         return {layer.name: _LiveHolder(layer) for layer in self._held.layers}
+
+    def vocabulary(self) -> Vocabulary | None:
+        return lambda: tuple(str(word) for word in self._held.get_vocabulary())
 
 
 def _lazy(weight: Any, key: str) -> LazyArray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bnfold.core.diagnostics import Fold, Kept
@@ -114,9 +116,20 @@ def _fill_layer(new: Any, old: Any, data: Layer, before: Layer | None) -> None:
             )
         return
     if before is not None and data.class_name == before.class_name:
+        _hand_over(old, new)
         changed = data.weights != before.weights
         if not changed:
             new.set_weights(old.get_weights())
             return
         arrays = [data.weights[role.name].read() for role in roles(data) or ()]
         new.set_weights([*arrays, *old.get_weights()[len(before.weights) :]])
+
+
+def _hand_over(old: Any, new: Any) -> None:
+    """What a layer has learned beside arrays, a vocabulary, as Keras itself stores and loads it."""
+    if getattr(type(old), "save_assets", None) is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        old.save_assets(folder)
+        if any(Path(folder).iterdir()):
+            new.load_assets(folder)

@@ -132,6 +132,8 @@ RULES: Mapping[str, Rule] = {
     "StringLookup": moves.encoding,
     "Subtract": elementwise.weighted_sum(1.0, -1.0),
     "SyncBatchNormalization": elementwise.batch_norm,
+    "TFDConcat": elementwise.concatenate,
+    "TFDIdentity": elementwise.identity,
     "TFOpLambda": operator,
     "ThresholdedReLU": elementwise.activation_layer,
     "UpSampling1D": moves.upsampling,

@@ -50,6 +50,7 @@ def open_keras(
     *,
     unsafe_load: bool = False,
     custom_objects: Mapping[str, Any] | None = None,
+    backend: str = "tensorflow",
 ) -> OpenedModel:
     """Load a .h5 or .keras file with the Keras that wrote it, without compiling it.
 
@@ -57,6 +58,7 @@ def open_keras(
         path: the file, whatever its suffix.
         unsafe_load: allow Lambda layers and other code in the file to run.
         custom_objects: custom classes and functions by name.
+        backend: what Keras 3 is to compute on; Keras 2 has TensorFlow only.
 
     Raises:
         InputError: the file is no usable Keras model; the text says why and what to do.
@@ -71,7 +73,8 @@ def open_keras(
     with _named(path):
         refuse_code(config, custom, unsafe_load=unsafe_load)
     order = (2, 3) if details.keras_major == 2 else (3, 2) if details.keras_major is None else (3,)
-    model, generation = _load_first(order, path, details.kind, config, custom, unsafe_load)
+    loading = _Loading(path, details.kind, config, custom, unsafe_load, backend)
+    model, generation = _load_first(order, loading)
     notes = (details.suffix_note,) if details.suffix_note else ()
     return OpenedModel(model, generation, _names_its_input(config), notes)
 
@@ -95,14 +98,19 @@ def read_config(path: Path, kind: FileKind) -> Any:
         raise InputError(f"{shown(path)} has a damaged model config: {line}.") from error
 
 
-def _load_first(
-    order: tuple[int, ...],
-    path: Path,
-    kind: FileKind,
-    config: Any,
-    custom: dict[str, Any],
-    unsafe_load: bool,
-) -> tuple[Any, int]:
+@dataclass(frozen=True)
+class _Loading:
+    """A file to be loaded, and how."""
+
+    path: Path
+    kind: FileKind
+    config: Any
+    custom: dict[str, Any]
+    unsafe_load: bool
+    backend: str
+
+
+def _load_first(order: tuple[int, ...], loading: _Loading) -> tuple[Any, int]:
     """The model from the first Keras that loads it; on failure, the first one's error.
 
     Keras 3 loads about half of what Keras 2 wrote, none of it wrongly, so it may try where
@@ -111,7 +119,7 @@ def _load_first(
     first: InputError | None = None
     for generation in order:
         try:
-            return _load(generation, path, kind, config, custom, unsafe_load), generation
+            return _load(generation, loading), generation
         except InputError as error:
             first = first or error
             if generation == 2 and not isinstance(error, MissingExtraError):
@@ -120,26 +128,23 @@ def _load_first(
     raise first
 
 
-def _load(
-    generation: int,
-    path: Path,
-    kind: FileKind,
-    config: Any,
-    custom: dict[str, Any],
-    unsafe_load: bool,
-) -> Any:
-    keras = runtime.import_keras() if generation == 3 else runtime.import_tf_keras()
+def _load(generation: int, loading: _Loading) -> Any:
+    keras = runtime.import_keras(loading.backend) if generation == 3 else runtime.import_tf_keras()
+    path, custom = loading.path, loading.custom
 
     def is_known(name: str) -> bool:
         return name in custom or keras.saving.get_registered_object(name) is not None
 
     with _named(path):
-        if not unsafe_load:
-            refuse_unknown_modules(config, is_known)
-    with _suffixed(path, _SUFFIX[kind]) as readable, runtime.quiet():
+        if not loading.unsafe_load:
+            refuse_unknown_modules(loading.config, is_known)
+    with _suffixed(path, _SUFFIX[loading.kind]) as readable, runtime.quiet():
         try:
             model = keras.models.load_model(
-                str(readable), custom_objects=custom, compile=False, safe_mode=not unsafe_load
+                str(readable),
+                custom_objects=custom,
+                compile=False,
+                safe_mode=not loading.unsafe_load,
             )
         except Exception as error:
             raise _load_error(path, generation, error) from error

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from bnfold.core.errors import InputError
+from bnfold.formats.keras.assets import Assets
 from bnfold.formats.keras.attach import ArchiveHolder, attach
 from bnfold.formats.keras.attach_flat import attach_flat
 from bnfold.formats.keras.errors import UnsupportedModelError
@@ -37,7 +38,9 @@ def read_keras(path: str | Path) -> KerasGraph:
     try:
         if details.kind is FileKind.KERAS_ZIP:
             graph = parse_model(_zip_config(path), details.keras_major or 3)
-            return attach(graph, ArchiveHolder(_zip_weights(path, graph)))
+            names = _zip_names(path)
+            holder = ArchiveHolder(_zip_weights(path, names, graph), Assets(path, names))
+            return attach(graph, holder)
         if details.kind is FileKind.KERAS_HDF5:
             graph = parse_model(_h5_config(path), details.keras_major or 2)
             return attach_flat(graph, H5File(path))
@@ -59,9 +62,12 @@ def _zip_config(path: Path) -> Any:
     return _parsed(text)
 
 
-def _zip_weights(path: Path, graph: KerasGraph) -> H5File:
+def _zip_names(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+        return archive.namelist()
+
+
+def _zip_weights(path: Path, names: list[str], graph: KerasGraph) -> H5File:
     if WEIGHTS in names:
         return H5File(path, WEIGHTS)
     if any(name.startswith("model.weights") for name in names):

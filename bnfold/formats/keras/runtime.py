@@ -54,17 +54,42 @@ def start_tensorflow() -> Any:
     return _imported("tensorflow", _NEEDS_KERAS)
 
 
-def import_keras() -> Any:
-    """Import Keras 3 with TensorFlow as its backend.
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported; nothing is."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def backend_at_hand() -> str:
+    """What Keras 3 can compute on here: TensorFlow, else what is asked for, else what there is.
+
+    Returns:
+        "tensorflow", "jax" or "torch"; "" for none. (Keras's own "numpy" needs JAX as well.)
+    """
+    asked = os.environ.get("KERAS_BACKEND", "")
+    for name in ("tensorflow", asked, "jax", "torch"):
+        if name in ("tensorflow", "jax", "torch") and is_installed(name):
+            return name
+    return ""
+
+
+def import_keras(backend: str = "tensorflow") -> Any:
+    """Import Keras 3.
+
+    Args:
+        backend: what it is to compute on.
 
     Raises:
         MissingExtraError: it is not installed, or older than Keras 3.
         InputError: this process already uses another backend.
     """
-    start_tensorflow()
+    if backend == "tensorflow":
+        start_tensorflow()
     if sys.modules.get("keras") is None:
         before = os.environ.get("KERAS_BACKEND")
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ["KERAS_BACKEND"] = backend
         try:
             _imported("keras", _NEEDS_KERAS)
         finally:
@@ -78,10 +103,11 @@ def import_keras() -> Any:
             f"Keras {keras.__version__} is too old to be used here: "
             "pip install --upgrade 'bnfold[keras]'."
         )
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != backend:
+        needs = "tf2onnx needs TensorFlow" if backend == "tensorflow" else f"{backend} is needed"
         raise InputError(
-            f"Keras runs on {keras.backend.backend()} in this process, and tf2onnx needs "
-            "TensorFlow: set KERAS_BACKEND=tensorflow before Keras is imported."
+            f"Keras runs on {keras.backend.backend()} in this process, and {needs}: "
+            f"set KERAS_BACKEND={backend} before Keras is imported."
         )
     return keras
 
@@ -147,11 +173,7 @@ def _imported(name: str, missing: str) -> ModuleType:
     if loaded is not None:
         return loaded
     package = name.partition(".")[0]
-    try:
-        found = importlib.util.find_spec(package) is not None
-    except ValueError:
-        found = False
-    if not found:
+    if not is_installed(package):
         raise MissingExtraError(missing)
     try:
         with _stderr_set_aside(), warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -52,6 +52,7 @@ def fold_model(
     model: ir.Model,
     *,
     labels: Mapping[str, str] = _NO_LABELS,
+    steps: Collection[str] = (),
     options: FoldOptions | None = None,
     in_place: bool = False,
 ) -> OnnxFold:
@@ -60,6 +61,8 @@ def fold_model(
     Args:
         model: any valid model; it stays as it is.
         labels: node name to the layer it came from, for the report.
+        steps: names of nodes that are steps of something else: where such an affine stays, it is
+            not reported.
         options: see `FoldOptions`.
         in_place: change ``model`` itself.
     """
@@ -93,5 +96,7 @@ def fold_model(
             for number, uses in error.blocked.items():
                 blocked.setdefault(number, {}).update(uses)
     folds = tuple(fold for part in parts for fold in part.plan.folds)
-    kept = tuple(item for part in parts for item in part.plan.kept)
+    kept = tuple(
+        item for part in parts for item in part.plan.kept if not set(item.ops).issubset(steps)
+    )
     return OnnxFold(result, folds, kept, changes)

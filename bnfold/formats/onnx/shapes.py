@@ -40,6 +40,19 @@ def scratch_copy(model: ir.Model) -> ir.Model:
     return scratch
 
 
+def inference_fault(model: ir.Model) -> str:
+    """What onnx's strict inference has against the types and shapes of a model; "" if nothing."""
+    import onnx
+
+    try:
+        onnx.shape_inference.infer_shapes(
+            _light_proto(model), check_type=True, strict_mode=True, data_prop=True
+        )
+    except Exception as error:  # as in `scratch_copy`
+        return str(error)
+    return ""
+
+
 def _name_free_sizes(graph: ir.Graph) -> None:
     """Give each size of an input that is free a name, so that it is known again further on."""
     for value in graph.inputs:

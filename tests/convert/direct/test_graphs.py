@@ -13,13 +13,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bnfold.convert.direct import UnsupportedLayerError, convert, read
+from bnfold.convert.direct import UnsupportedLayerError, convert, read, table
 from bnfold.convert.direct.driver import refuse_unsupported
+from bnfold.convert.direct.ops import cast, concat
+from bnfold.convert.direct.site import Site
+from bnfold.convert.direct.tensor import Tensor
 from bnfold.core.errors import InputError
 from bnfold.formats.keras.errors import UnsupportedModelError
 from tests.convert import zoo
 from tests.convert.direct import kinds, layer_rows, more_rows
-from tests.convert.direct.side_by_side import assert_equal, run_keras
+from tests.convert.direct.side_by_side import assert_equal, run_keras, run_onnx
 
 _KINDS = {**zoo.KINDS, **kinds.KINDS}
 
@@ -139,6 +142,22 @@ def test_what_nobody_reads_is_not_emitted(keras3: Any) -> None:
     )
 
 
+def test_the_same_of_the_same_is_computed_once(keras3: Any) -> None:
+    """Two ReLUs of one value are one node, two poolings of different sizes stay two."""
+    L = keras3.layers
+    x = L.Input((4, 4, 3), name="x")
+    first, second = L.ReLU(name="first")(x), L.ReLU(name="second")(x)
+    pooled = L.Add()([L.MaxPooling2D(2)(first), L.MaxPooling2D(2)(second)])
+    other = L.MaxPooling2D(3, strides=2, padding="same")(first)
+    model = keras3.Model(x, [pooled, other, first, second, first])
+    converted = convert(model).model
+    counts = Counter(node.op_type for node in converted.graph)
+    assert (counts["Relu"], counts["MaxPool"]) == (1, 2)
+    assert counts["Identity"] == 2  # an output of each name
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    assert_equal(run_onnx(converted, [images]), run_keras(model, [images]))
+
+
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     """The whole road, file to ONNX, without TensorFlow, Keras or a runtime."""
     source = Path(__file__).parents[3] / "sample_models" / "conv.keras"
@@ -160,6 +179,18 @@ def test_opset_out_of_range(keras3: Any) -> None:
     for opset in (12, 999):
         with pytest.raises(InputError, match=f"Opset {opset} cannot be written: choose 13 to"):
             convert(model, opset=opset)
+
+
+def test_what_is_not_valid_is_not_handed_out(keras3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is wrong about types: its layer is named, and the other road can be taken."""
+
+    def mixed(site: Site) -> Tensor:
+        return concat(site, [site.input, cast(site, site.input, "int64")], 1)
+
+    monkeypatch.setitem(table.LAYERS, "Dense", mixed)
+    model = layer_rows.on((4,), lambda L: L.Dense(8, name="wrong"))(keras3)
+    with pytest.raises(UnsupportedLayerError, match=r"'wrong'.*not valid.*inconsistent type"):
+        convert(model)
 
 
 def test_unknown_layer_is_named_before_any_work(keras3: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 
 def channels_first(K: Any, order: str = "channels_first") -> Any:
     """Convolutions, pooling, padding and Flatten in this data format."""
@@ -53,6 +55,19 @@ def tabular(K: Any) -> Any:
     x = L.Concatenate(name="join")(parts)
     x = L.BatchNormalization(name="bn_1")(L.Dense(6, activation="relu", name="dense")(x))
     return K.Model([numbers, shop, day], L.Dense(1, name="out")(x), name="tabular")
+
+
+def learned(K: Any) -> Any:
+    """A category whose lookup has learned its vocabulary, beside numbers."""
+    L = K.layers
+    lookup = L.IntegerLookup(name="lookup")
+    lookup.adapt(np.array([[2], [2], [5], [3], [6]]))
+    numbers = L.Input((3,), name="numbers")
+    shop = L.Input((1,), dtype="int64", name="shop")
+    x = L.Flatten(name="flat")(L.Embedding(5, 3, name="embedding")(lookup(shop)))
+    x = L.Concatenate(name="join")([x, numbers])
+    x = L.BatchNormalization(name="bn")(L.Dense(6, activation="relu", name="dense")(x))
+    return K.Model([numbers, shop], L.Dense(1, name="out")(x), name="learned")
 
 
 def image_pipeline(K: Any) -> Any:

@@ -79,6 +79,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("masked sequences", builders.masked, (1,), 1),
     Kind("preprocessing: Rescaling, Normalization", zoo.preprocessing, (3,), 3),
     Kind("tabular: Normalization, Embedding, CategoryEncoding", builders.tabular, (2,), 2),
+    Kind(
+        "tabular: lookups that have learned their vocabulary",
+        builders.learned,
+        (1,),
+        1,
+        closed={TF2ONNX: "LookupTable"},
+        note="tf2onnx writes tables from words to numbers only.",
+    ),
     Kind("images: augmentation, Resizing, Rescaling", builders.image_pipeline, (2,), 2),
     Kind(
         "images of bytes: Resizing, Rescaling",
