@@ -122,7 +122,7 @@ def _einsum(site: Site, args: list[Any], options: Options) -> Tensor:
 
 def _outer(site: Site, args: list[Any], options: Options) -> Tensor:
     left, right = (flat(site, one) for one in operands(site, args[:2]))
-    return (Expr(site, left).spread(1) * Expr(site, right)).tensor
+    return contract(site, left, right, [], [])
 
 
 def _vdot(site: Site, args: list[Any], options: Options) -> Tensor:
