@@ -8,6 +8,7 @@ from bnfold.convert.direct.activations import clip
 from bnfold.convert.direct.convolutions import is_channels_first, keras_shape, space_of
 from bnfold.convert.direct.layout import constant
 from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices, unary
+from bnfold.convert.direct.resampling import keeps_size
 from bnfold.convert.direct.shaping import resize
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
@@ -44,7 +45,7 @@ def _target(site: Site) -> tuple[int, int]:
 
 def _resized(site: Site, x: Tensor, kind: str = "bilinear", antialias: bool = False) -> Tensor:
     target = _target(site)
-    if space_of(site, x.shape) == target:
+    if space_of(site, x.shape) == target and keeps_size(kind):
         return x
     channels = x.shape[1] if is_channels_first(site) else x.shape[3]
     shape = keras_shape(site, x.shape[0], channels, target)

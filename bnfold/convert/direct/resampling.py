@@ -66,12 +66,38 @@ def needs_matrix(kind: str, antialias: bool) -> bool:
     """Whether ONNX's Resize does not interpolate like this."""
     if kind == "area":
         return True
-    return kind in _KERNELS and (antialias or kind not in ("bilinear", "bicubic"))
+    return kind in _KERNELS and (antialias or kind != "bilinear")
+
+
+def keeps_size(kind: str) -> bool:
+    """Whether images that stay as large stay as they are; these two blur them all the same."""
+    return kind not in ("gaussian", "mitchellcubic")
 
 
 def resampling(kind: str, size: int, target: int, antialias: bool) -> Array:
     """The matrix [target, size] that resamples one axis."""
-    return _area(size, target) if kind == "area" else _spans(kind, size, target, antialias)
+    if kind == "area":
+        return _area(size, target)
+    if kind == "bicubic" and not antialias:
+        return _by_table(size, target)
+    return _spans(kind, size, target, antialias)
+
+
+_TABLE = 1024
+
+
+def _by_table(size: int, target: int) -> Array:
+    """TensorFlow takes the weights of its bicubic interpolation from a table of so many steps."""
+    step, half = np.float32(size) / np.float32(target), np.float32(0.5)
+    matrix = np.zeros((target, size))
+    for place in range(target):
+        centre = (np.float32(place) + half) * step - half
+        start = math.floor(centre)
+        apart = round(float((centre - np.float32(start)) * np.float32(_TABLE))) / _TABLE
+        for one in range(max(start - 1, 0), min(start + 3, size)):
+            matrix[place, one] = _keys_cubic(abs(one - start - apart))
+        matrix[place] /= matrix[place].sum()
+    return matrix
 
 
 def _spans(kind: str, size: int, target: int, antialias: bool) -> Array:

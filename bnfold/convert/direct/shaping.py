@@ -218,9 +218,11 @@ def resize(
 ) -> Tensor:
     """ONNX Resize with channels first; ``scales`` is None to go by ``shape``.
 
-    What that cannot do are two products with matrices, where sizes are known.
+    What that cannot do are two products with matrices, where sizes are known. (Of bicubic
+    interpolation it can do as TensorFlow does where sizes become powers of two times as large.)
     """
-    if needs_matrix(kind, antialias):
+    exact = kind == "bicubic" and not antialias and _powers_of_two(scales)
+    if needs_matrix(kind, antialias) and not exact:
         return _by_matrices(site, x, shape, kind, antialias)
     kinds: dict[str, dict[str, Any]] = {
         "nearest": _NEAREST if scales is None else _REPEATED,
@@ -247,6 +249,10 @@ def resize(
     return Tensor(tuple(shape), x.dtype, {form: made})
 
 
+def _powers_of_two(scales: Any) -> bool:
+    return scales is not None and all(int(one).bit_count() == 1 for one in scales)
+
+
 def _by_matrices(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, antialias: bool) -> Tensor:
     form = spatial_form(site, x.rank)
     before, after = space_of(site, x.shape), space_of(site, shape)
@@ -254,10 +260,11 @@ def _by_matrices(site: Site, x: Tensor, shape: Sequence[Dim], kind: str, antiali
     for place, (have, want) in enumerate(zip(before, after, strict=True)):
         if not isinstance(have, int) or not isinstance(want, int):
             raise site.unsupported(f"interpolates images whose size is free by {kind!r}")
-        if have == want:
-            continue
         done[place] = want
-        matrix = resampling(kind, have, want, antialias).astype(site.number(0.0, x.dtype).dtype)
+        full = resampling(kind, have, want, antialias)
+        if have == want and np.allclose(full, np.eye(have)):
+            continue
+        matrix = full.astype(site.number(0.0, x.dtype).dtype)
         made = keras_shape(site, x.shape[0], channels, done)
         start = value(site, x, form)
         if place == 0:

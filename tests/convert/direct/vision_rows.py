@@ -51,6 +51,8 @@ SIZES: dict[str, Row] = {
     "resizing_lanczos3": on(IMAGE, lambda L: L.Resizing(5, 14, interpolation="lanczos3")),
     "resizing_lanczos5": on(IMAGE, lambda L: L.Resizing(15, 4, interpolation="lanczos5")),
     "upsampling_lanczos": on(IMAGE, lambda L: L.UpSampling2D((2, 3), interpolation="lanczos3")),
+    "resizing_bicubic": on(IMAGE, lambda L: L.Resizing(5, 14, interpolation="bicubic")),
+    "upsampling_bicubic": on(IMAGE, lambda L: L.UpSampling2D((3, 1), interpolation="bicubic")),
     "random_crop": on(IMAGE, lambda L: L.RandomCrop(5, 5)),
     "random_crop_larger": on(IMAGE, lambda L: L.RandomCrop(12, 11)),
     "center_crop_larger": on(IMAGE, lambda L: L.CenterCrop(12, 11)),
@@ -66,6 +68,11 @@ SIZES_2: dict[str, Row] = {
     f"{name.lower()}_{kind}": _by(kind, name, *size)
     for name, size in (("Resizing", (5, 14)), ("UpSampling2D", ((2, 3),)))
     for kind in ("area", "gaussian", "lanczos5", "mitchellcubic")
+} | {
+    # An axis that stays as large is blurred all the same.
+    "upsampling_blurred": _by("gaussian", "UpSampling2D", (2, 1)),
+    "upsampling_by_one": _by("mitchellcubic", "UpSampling2D", (1, 1)),
+    "resizing_to_itself": _by("gaussian", "Resizing", 7, 9),
 }
 
 IMAGES_3: dict[str, Row] = {
