@@ -20,6 +20,7 @@ from bnfold.convert.direct.operators_math import saturated
 from bnfold.convert.direct.operators_nn import configured, known, patches_kernel
 from bnfold.convert.direct.ops import cast, concat, gather, pad, slices, split, unary
 from bnfold.convert.direct.promotion import alone, in_floats, is_float
+from bnfold.convert.direct.resampling import keeps_size
 from bnfold.convert.direct.shaping import resize
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Tensor
@@ -112,19 +113,16 @@ def _to_rgb(hue: Expr, saturation: Expr, level: Expr) -> Sequence[Expr]:
 
 def _resize(site: Site, x: Tensor, options: Options) -> Tensor:
     """To a stated size. TensorFlow interpolates in float32, which Keras 3 casts back."""
-    for key in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
+    for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         if options.get(key):
             raise site.unsupported(f"resizes with {key}")
     height, width = (int(one) for one in options["size"])
     kind = str(options.get("interpolation") or "bilinear")
-    if kind not in ("bilinear", "nearest"):
-        # TensorFlow takes the weights of the others from a table, or knows no such op at all.
-        raise site.unsupported(f"interpolates by {kind!r}")
-    if space_of(site, x.shape) == (height, width):
+    if space_of(site, x.shape) == (height, width) and keeps_size(kind):
         return x
     start = x if kind == "nearest" else cast(site, x, "float32")
     shape = keras_shape(site, x.shape[0], channels_of(site, x.shape), (height, width))
-    y = resize(site, start, shape, kind, None)
+    y = resize(site, start, shape, kind, None, bool(options.get("antialias")))
     if y.dtype == x.dtype or site.generation == 2:
         return y
     return saturated(site, y if is_float(x.dtype) else unary(site, "Round", y), x.dtype)

@@ -183,14 +183,14 @@ def upsampling(view: View) -> Value:
     ]
     shape = image_shape(view, x.shape[0], space, channels_of(view, x.shape))
     kind = view.config.get("interpolation", "nearest")
-    if kind not in _MEANS:
+    if kind not in MEANS:
         return view.op(Opaque(detail=f"interpolation by {kind}"), [x], shape)
     return view.op(Commute(Keep(_spatial_axes(view, len(x.shape)))), [x], shape)
 
 
 # Ways of interpolation, all of them by weights that sum to 1.
-_MEANS = frozenset({"area", "bicubic", "bilinear", "gaussian", "lanczos3", "lanczos5"})
-_MEANS |= {"mitchellcubic", "nearest"}
+MEANS = frozenset({"area", "bicubic", "bilinear", "gaussian", "lanczos3", "lanczos5"})
+MEANS |= {"mitchellcubic", "nearest"}
 
 
 def resizing(view: View) -> Value:
@@ -202,7 +202,7 @@ def resizing(view: View) -> Value:
     shape = image_shape(view, x.shape[0], target, channels_of(view, x.shape))
     kind = config.get("interpolation", "bilinear")
     bordered = config.get("pad_to_aspect_ratio")
-    if kind not in _MEANS or bordered or not x.dtype.startswith("float"):
+    if kind not in MEANS or bordered or not x.dtype.startswith("float"):
         return view.op(Opaque(detail=f"resizing by {kind}"), [x], shape)
     return view.op(Commute(Keep(_spatial_axes(view, 4))), [x], shape)
 

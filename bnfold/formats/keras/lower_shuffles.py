@@ -24,6 +24,7 @@ from bnfold.core.moves import (
 )
 from bnfold.core.transfer import Commute, Concat, Sign, Split
 from bnfold.formats.keras.geometry import reshape_result
+from bnfold.formats.keras.lower_moves import MEANS
 from bnfold.formats.keras.lower_view import Value, View
 from bnfold.formats.keras.operator_calls import OperatorCall
 
@@ -441,8 +442,8 @@ def _windows(view: View, x: Value, call: OperatorCall, sign: Sign) -> Value:
 def _resize(view: View, x: Value, call: OperatorCall) -> Value:
     """Each pixel is one of the image, or a mean of some with weights that sum to 1."""
     kind = str(call.options.get("interpolation") or "bilinear")
-    others = ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
-    odd = kind not in ("nearest", "bilinear") or any(call.options.get(key) for key in others)
+    others = ("crop_to_aspect_ratio", "pad_to_aspect_ratio")
+    odd = kind not in MEANS or any(call.options.get(key) for key in others)
     if odd or len(_shape(x)) != 4 or x.dtype not in _FLOATS:
         return view.opaque(None)
     return _windows(view, x, call, Sign.ANY)

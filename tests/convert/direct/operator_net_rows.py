@@ -115,6 +115,8 @@ IMAGES: dict[str, Row] = {
     ],
     "resize": lambda ops, x: [
         *(ops.image.resize(x, (5, 12), interpolation=how) for how in ("bilinear", "nearest")),
+        *(ops.image.resize(x, (5, 12), interpolation=how) for how in ("bicubic", "lanczos3")),
+        ops.image.resize(x, (3, 9), antialias=True),
         ops.image.resize(x[0], (7, 9)),
         ops.image.resize(ops.cast(x, "float16"), (14, 3)) * 0.0,
         ops.image.resize(_bytes(ops, x), (14, 9), interpolation="nearest"),

@@ -253,6 +253,8 @@ IMAGES: dict[str, Row] = {
     "resize": lambda tf, x: [
         tf.image.resize(x, (5, 12)),
         tf.image.resize(x, [14, 3], method="nearest"),
+        tf.image.resize(x, [3, 11], method="bicubic"),
+        tf.image.resize(x, [3, 11], method="lanczos5", antialias=True),
         tf.image.resize(tf.cast(x * 50.0, tf.int32), [14, 3]),
     ],
     "volumes": lambda tf, x: [
