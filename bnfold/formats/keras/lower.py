@@ -83,6 +83,7 @@ RULES: Mapping[str, Rule] = {
     "LayerNormalization": linear.statistics_norm,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
+    "Masking": elementwise.shape_keeper,
     "MaxPooling1D": moves.pooling,
     "MaxPooling2D": moves.pooling,
     "MaxPooling3D": moves.pooling,
@@ -93,6 +94,7 @@ RULES: Mapping[str, Rule] = {
     "Normalization": elementwise.normalization,
     "PReLU": elementwise.activation_layer,
     "Permute": moves.permute,
+    "RMSNormalization": linear.rms_norm,
     "RandAugment": elementwise.random_only,
     "RandomBrightness": elementwise.random_only,
     "RandomColorDegeneration": elementwise.random_only,
@@ -134,6 +136,7 @@ RULES: Mapping[str, Rule] = {
     "SyncBatchNormalization": elementwise.batch_norm,
     "TFOpLambda": operator,
     "ThresholdedReLU": elementwise.activation_layer,
+    "UnitNormalization": elementwise.shape_keeper,
     "UpSampling1D": moves.upsampling,
     "UpSampling2D": moves.upsampling,
     "UpSampling3D": moves.upsampling,
@@ -241,6 +244,8 @@ def _lower_layer(view: View, count: int) -> list[Value]:
             )
     if layer.class_name == "TimeDistributed" and layer.is_own and "layer" in layer.parts:
         return moves.time_distributed(view, _inner)
+    if _is_transparent(view):
+        return _inner(view, view.input)
     rule = rule_of(layer)
     if rule is None or layer.policy.quantized or not view.inputs:
         return view.ops(Opaque(), view.inputs, [None] * count)
@@ -250,6 +255,13 @@ def _lower_layer(view: View, count: int) -> list[Value]:
         extra = view.ops(Opaque(), view.inputs, [None] * count, suffix="more")
         results = [*results, *extra[len(results) :]]
     return results
+
+
+def _is_transparent(view: View) -> bool:
+    """SpectralNormalization: it only keeps the kernel small while that is trained."""
+    layer, training = view.layer, view.kwargs.get("training") is True
+    wraps = layer.class_name == "SpectralNormalization" and "layer" in layer.parts
+    return wraps and layer.is_own and not training and bool(view.inputs)
 
 
 def _inner(view: View, x: Value) -> list[Value]:

@@ -171,7 +171,7 @@ def upsampling(view: View) -> Value:
     ]
     shape = image_shape(view, x.shape[0], space, channels_of(view, x.shape))
     kind = view.config.get("interpolation", "nearest")
-    if kind not in ("nearest", "bilinear"):
+    if kind not in ("nearest", "bilinear", "bicubic"):
         return view.op(Opaque(detail=f"interpolation by {kind}"), [x], shape)
     return view.op(Commute(Keep(_spatial_axes(view, len(x.shape)))), [x], shape)
 
