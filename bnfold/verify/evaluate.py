@@ -198,7 +198,9 @@ class _Evaluator(ReferenceEvaluator):
             settings["context"] = results
         outputs = node.run(*(results[name] for name in node.input), **settings)
         for name, value in zip(node.output, outputs, strict=False):
-            results[name] = as_float64(value)
+            # An output that is left out has no name, and neither has an operand.
+            if name:
+                results[name] = as_float64(value)
 
 
 @dataclass(frozen=True)

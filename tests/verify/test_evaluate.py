@@ -28,6 +28,20 @@ def text(
 X = np.random.default_rng(0).normal(size=(3, 4))
 
 
+def test_an_output_left_out_is_no_operand_left_out() -> None:
+    """Both have the empty name: the states of one LSTM start another, neither's Y is read."""
+    rng = np.random.default_rng(1)
+    model = text(
+        " , h, c = LSTM <hidden_size: int = 2> (x, w, r)"
+        "  , y = LSTM <hidden_size: int = 2> (x, w, r, , , h, c)",
+        "(float[T, N, 4] x, float[1, 8, 4] w, float[1, 8, 2] r) => (float[1, N, 2] y)",
+    )
+    shapes = {"x": (5, 3, 4), "w": (1, 8, 4), "r": (1, 8, 2)}
+    feeds = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    (want,) = Session(model).run(feeds).values()
+    np.testing.assert_allclose(Float64Model(model).run(feeds)["y"], want, rtol=1e-5)
+
+
 def test_float32_constants_count_exactly_and_nothing_is_rounded() -> None:
     model = text("y = Mul (x, w)", weights="<float[4] w = {0.1, 0.2, 0.3, 0.4}>")
     weights = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32).astype(np.float64)

@@ -57,6 +57,8 @@ def _window(site: Site, count: int) -> Window:
 
 def result_of(site: Site, window: Window, space: Sequence[Dim]) -> tuple[Dim, ...]:
     """Sizes of what a window makes of ``space``."""
+    if window.may_crop(space):
+        raise site.unsupported("has strides beyond its window on an axis of free size")
     sizes = window.result(space, site.emitter.fresh_dim)
     if any(isinstance(size, int) and size < 1 for size in sizes):
         raise site.unsupported("has a kernel larger than its input")

@@ -12,7 +12,7 @@ from bnfold.convert.direct.ops import cast, elementwise, reduce, scalar, scale_s
 from bnfold.convert.direct.site import Site
 from bnfold.convert.direct.tensor import Form, Shape, Tensor, permuted, plain, size
 from bnfold.formats.keras.geometry import axes_of
-from bnfold.formats.keras.graph import AnyArray, epsilon_of
+from bnfold.formats.keras.graph import AnyArray, epsilon_of, stated_numbers
 
 _SMALL = ("float16", "bfloat16")
 
@@ -22,6 +22,11 @@ def in_float32(site: Site, x: Tensor, function: Callable[[Tensor], Tensor]) -> T
     if x.dtype not in _SMALL:
         return function(x)
     return cast(site, function(cast(site, x, "float32")), x.dtype)
+
+
+def _own(x: Tensor) -> str:
+    """The dtype in which `in_float32` computes, and has its parameters."""
+    return "float32" if x.dtype in _SMALL else x.dtype
 
 
 def batch_norm(site: Site) -> Tensor:
@@ -37,7 +42,7 @@ def batch_norm(site: Site) -> Tensor:
         raise site.unsupported("is called with training=True, so it uses the batch's statistics")
     broadcast = [_known(site, x.shape[axis]) if axis in axes else 1 for axis in range(x.rank)]
     shape = [broadcast[axis] for axis in axes] if len(axes) == 1 else broadcast
-    own = "float64" if x.dtype == "float64" else "float32"
+    own = _own(x)
     mean = site.weight("moving_mean", shape, own)
     variance = site.weight("moving_variance", shape, own)
     gamma = site.weight("gamma", shape, own) if config.get("scale", True) else None
@@ -121,9 +126,8 @@ def normalization(site: Site) -> Tensor:
 
 def _aligned(site: Site, stated: Any, axes: Sequence[int], broadcast: Sequence[int]) -> AnyArray:
     """A mean or variance from the config, set against the axes that it is kept for."""
-    if isinstance(stated, dict):
-        stated = stated.get("config", {}).get("value", stated.get("value"))
-    array = np.asarray(stated, dtype=np.float64).astype(site.number(0.0, site.dtype).dtype)
+    numbers = stated_numbers(stated, exact=site.generation == 2)
+    array = numbers.astype(site.number(0.0, site.dtype).dtype)
     if array.ndim == len(broadcast):
         return np.broadcast_to(array, broadcast)
     shape = [1] * len(broadcast)
@@ -135,19 +139,13 @@ def _aligned(site: Site, stated: Any, axes: Sequence[int], broadcast: Sequence[i
 def rescaling(site: Site) -> Tensor:
     """Rescaling: ``x * scale + offset``, numbers or one per channel of the last axis."""
     config = site.config
-    scale, offset = (_numbers(config.get(key, default)) for key, default in _RESCALING)
+    scale, offset = (stated_numbers(config.get(key, default)) for key, default in _RESCALING)
     return scale_shift(
         site, site.input, None if np.all(scale == 1) else scale, offset if offset.any() else None
     )
 
 
 _RESCALING = (("scale", 1.0), ("offset", 0.0))
-
-
-def _numbers(stated: Any) -> AnyArray:
-    if isinstance(stated, dict):
-        stated = stated.get("config", {}).get("value", stated.get("value"))
-    return np.asarray(stated, dtype=np.float64)
 
 
 def layer_norm(site: Site) -> Tensor:
@@ -158,8 +156,8 @@ def layer_norm(site: Site) -> Tensor:
         raise site.unsupported("uses the older RMS scaling")
     axes = sorted(axes_of(config.get("axis", -1), x.rank))
     shape = [_known(site, x.shape[axis]) for axis in axes]
-    gamma = site.weight("gamma", shape, "float32") if config.get("scale", True) else None
-    beta = site.weight("beta", shape, "float32") if config.get("center", True) else None
+    gamma = site.weight("gamma", shape, _own(x)) if config.get("scale", True) else None
+    beta = site.weight("beta", shape, _own(x)) if config.get("center", True) else None
     epsilon = float(config.get("epsilon", 1e-3))
     last = list(range(x.rank - len(axes), x.rank))
 
@@ -242,7 +240,7 @@ def rms_norm(site: Site) -> Tensor:
     axes = sorted(axes_of(site.config.get("axis", -1), x.rank))
     shape = [_known(site, x.shape[axis]) for axis in axes]
     wide = [size if axis in axes else 1 for axis, size in enumerate(_sizes(x.shape))]
-    gain = site.weight("scale", shape, "float32").reshape(wide)
+    gain = site.weight("scale", shape, _own(x)).reshape(wide)
     epsilon = float(site.config.get("epsilon", 1e-6))
 
     def normalize(data: Tensor) -> Tensor:
@@ -281,8 +279,8 @@ def group_norm(site: Site) -> Tensor:
         raise site.unsupported(f"has {groups} groups for {channels} channels")
     broadcast = [1] * x.rank
     broadcast[axis] = channels
-    gamma = site.weight("gamma", (channels,), "float32") if config.get("scale", True) else None
-    beta = site.weight("beta", (channels,), "float32") if config.get("center", True) else None
+    gamma = site.weight("gamma", (channels,), _own(x)) if config.get("scale", True) else None
+    beta = site.weight("beta", (channels,), _own(x)) if config.get("center", True) else None
     epsilon = float(config.get("epsilon", 1e-3))
     form = Form((0, axis, *(one for one in range(1, x.rank) if one != axis)))
 
@@ -292,7 +290,7 @@ def group_norm(site: Site) -> Tensor:
         total = size(first.shape[1:])
         inner = site.emitter.fresh_dim() if total is None else total // groups
         grouped = reshape(site, first, (x.shape[0], groups, inner))
-        ones = np.ones(groups, dtype=np.float32)
+        ones = np.ones(groups, dtype=site.number(1.0, data.dtype).dtype)
         made = site.node(
             "InstanceNormalization",
             [

@@ -70,6 +70,8 @@ def fold_graph(graph: KerasGraph) -> KerasFold:
         if not problems.frozen and not problems.blocked:
             break
         # Each round freezes a layer or blocks a constant more, so this ends.
+        if problems.frozen <= frozen and problems.blocked.keys() <= blocked.keys():
+            raise RuntimeError(f"{graph.name!r}: planning does not heed {problems}")
         frozen |= problems.frozen
         blocked |= problems.blocked
     kept = tuple(_as_layers(item, lowered, layers, edits) for item in planned.kept)
@@ -156,6 +158,8 @@ def _rows_of(before: LazyArray, new: LazyArray, slot: Slot) -> LazyArray:
 def _changed(old: LazyArray, slot: Slot, affine: Affine) -> tuple[LazyArray, Reason | None]:
     """An array that is there, with the affine carried out on it or on one of its rows."""
     shape = old.shape if slot.part is None else old.shape[1:]
+    if not _fits(affine, shape):
+        return old, Reason.NOT_PER_CHANNEL
 
     def edited(dtype: str) -> Edited:
         base = old.read()
@@ -180,6 +184,8 @@ def _created(layer: Layer, slot: Slot, affine: Affine) -> tuple[LazyArray, Reaso
     """An array that was not there: the shift alone."""
     dtype = layer.policy.variable
     shape = slot.shape if slot.part is None else slot.shape[1:]
+    if not _fits(affine, shape):
+        return LazyArray(slot.shape, dtype, lambda: np.zeros(slot.shape)), Reason.NOT_PER_CHANNEL
     target = np.broadcast_to(_fitted(affine, shape).shift, shape)
     content = Edited(np.zeros(shape), Affine(np.ones(()), target), _onnx_type(dtype), is_new=True)
 
@@ -193,6 +199,15 @@ def _created(layer: Layer, slot: Slot, affine: Affine) -> tuple[LazyArray, Reaso
 
     narrow = replace(content, dtype=_onnx_type(slot.compute))
     return LazyArray(slot.shape, dtype, read), content.why_not() or narrow.why_not()
+
+
+def _fits(affine: Affine, shape: tuple[int, ...]) -> bool:
+    """Whether the array keeps its shape, which the layer's config has stated."""
+    extra = max(affine.rank - len(shape), 0)
+    pairs = zip(affine.shape[extra:], shape[len(shape) - affine.rank + extra :], strict=True)
+    return all(size == 1 for size in affine.shape[:extra]) and all(
+        size in (1, dim) for size, dim in pairs
+    )
 
 
 def _fitted(affine: Affine, shape: tuple[int, ...]) -> Affine:

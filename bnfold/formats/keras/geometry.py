@@ -48,12 +48,22 @@ class Window:
             else:
                 if isinstance(dim, int):
                     total = max((-(-dim // stride) - 1) * stride + reach - dim, 0)
-                elif stride == 1:
+                elif stride == 1 or reach == 1:
                     total = reach - 1
                 else:
                     return None
                 found.append((total // 2, total - total // 2))
         return found
+
+    def may_crop(self, space: Sequence[Dim]) -> bool:
+        """Whether padding "same" may come to less than nothing along an axis of free size.
+
+        Keras pads by nothing then; runtimes cut, or fail. A window of one element is never padded.
+        """
+        rows = zip(space, self.reach, self.strides, strict=True)
+        return self.padding == "same" and any(
+            not isinstance(dim, int) and stride > reach > 1 for dim, reach, stride in rows
+        )
 
     def result(self, space: Sequence[Dim], fresh: Callable[[], Dim]) -> tuple[Dim, ...]:
         """Sizes of the result; ``fresh`` names one that is not known. Below 1: no result."""

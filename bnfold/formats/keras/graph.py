@@ -267,3 +267,16 @@ def epsilon_of(config: Frozen, compute: str) -> float:
     stated = float(config.get("epsilon", 1e-3))
     with np.errstate(over="ignore"):
         return stated if compute == "float64" else float(np.float32(stated))
+
+
+def stated_numbers(stated: Any, *, exact: bool = False) -> AnyArray:
+    """A number or a list of numbers of a config, as an array of float64.
+
+    TensorFlow makes float32 of Python's floats, whatever is computed with them, unless NumPy has
+    made float64 of them before (``exact``).
+    """
+    if isinstance(stated, dict):
+        stated = stated.get("config", {}).get("value", stated.get("value"))
+    numbers = np.asarray(stated, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return numbers if exact else numbers.astype(np.float32).astype(np.float64)

@@ -118,12 +118,15 @@ def _fill_layer(new: Any, old: Any, data: Layer, before: Layer | None) -> None:
         return
     if before is not None and data.class_name == before.class_name:
         _hand_over(old, new)
-        changed = data.weights != before.weights
-        if not changed:
-            new.set_weights(old.get_weights())
-            return
-        arrays = [data.weights[role.name].read() for role in roles(data) or ()]
-        new.set_weights([*arrays, *old.get_weights()[len(before.weights) :]])
+        arrays = old.get_weights()
+        if data.weights != before.weights:
+            own = [data.weights[role.name].read() for role in roles(data) or ()]
+            arrays = [*own, *arrays[len(before.weights) :]]
+        new.set_weights(arrays)
+        # A Normalization computes with copies of its statistics, which it makes when it is told to.
+        finalize = getattr(new, "finalize_state", None)
+        if finalize is not None and arrays:
+            finalize()
 
 
 def _hand_over(old: Any, new: Any) -> None:

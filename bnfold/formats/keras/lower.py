@@ -96,6 +96,7 @@ RULES: Mapping[str, Rule] = {
     "LocallyConnected2D": linear.locally_connected,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
+    "Masking": elementwise.shape_keeper,
     "MaxPooling1D": moves.pooling,
     "MaxPooling2D": moves.pooling,
     "MaxPooling3D": moves.pooling,
@@ -107,6 +108,7 @@ RULES: Mapping[str, Rule] = {
     "Normalization": elementwise.normalization,
     "PReLU": elementwise.activation_layer,
     "Permute": moves.permute,
+    "RMSNormalization": linear.rms_norm,
     "RNN": recurrent.recurrent,
     "RandAugment": elementwise.random_only,
     "RandomBrightness": elementwise.random_only,
@@ -155,6 +157,7 @@ RULES: Mapping[str, Rule] = {
     "TFOpLambda": operator,
     "TensorFlowOpLayer": operator,
     "ThresholdedReLU": elementwise.activation_layer,
+    "UnitNormalization": elementwise.shape_keeper,
     "UpSampling1D": moves.upsampling,
     "UpSampling2D": moves.upsampling,
     "UpSampling3D": moves.upsampling,
@@ -266,6 +269,8 @@ def _lower_layer(view: View, count: int) -> list[Value]:
         return moves.time_distributed(view, _inner)
     if layer.class_name == "Pipeline" and layer.is_own and layer.parts:
         return _lower_pipeline(view)
+    if _is_transparent(view):
+        return _inner(view, view.input)
     rule = rule_of(layer)
     if rule is None or layer.policy.quantized or not view.inputs:
         return view.ops(Opaque(), view.inputs, [None] * count)
@@ -285,6 +290,13 @@ def _as_input(view: View, x: Value, wanted: Layer) -> Value:
     why = Opaque(detail=f"the model's input takes {dtype}")
     made = view.op(why, [x], x.shape, suffix="input", dtype=dtype)
     return dataclasses.replace(made, masked=x.masked)
+
+
+def _is_transparent(view: View) -> bool:
+    """SpectralNormalization: it only keeps the kernel small while that is trained."""
+    layer, training = view.layer, view.kwargs.get("training") is True
+    wraps = layer.class_name == "SpectralNormalization" and "layer" in layer.parts
+    return wraps and layer.is_own and not training and bool(view.inputs)
 
 
 def _inner(view: View, x: Value) -> list[Value]:

@@ -25,7 +25,7 @@ from bnfold.core.transfer import (
 )
 from bnfold.formats.keras.dtypes import gives_floats
 from bnfold.formats.keras.geometry import axes_of
-from bnfold.formats.keras.graph import epsilon_of
+from bnfold.formats.keras.graph import epsilon_of, stated_numbers
 from bnfold.formats.keras.lower_view import Held, Holder, Value, View
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -56,6 +56,11 @@ def auto_contrast(view: View) -> Value:
         x.shape,
         dtype=view.layer.policy.compute,
     )
+
+
+def shape_keeper(view: View) -> Value:
+    """UnitNormalization, Masking: nothing passes; the shape is that of the input."""
+    return view.op(Opaque(Reason.ACTIVATION, "it is not linear"), view.inputs, view.input.shape)
 
 
 # -- affines -------------------------------------------------------------------------------
@@ -91,21 +96,38 @@ def batch_norm(view: View) -> Value:
     wide = along(x.shape, axes, mean)
     affine = Affine.of(scale.reshape(wide), shift.reshape(wide), rank)
     single = len(axes) == 1
-    hold = _batch_norm_holder(gamma, beta, mean, variance, epsilon, axes[0]) if single else None
-    source = Source(affine, Form.NORM if single else Form.FIXED, axis=axes[0])
+    hold = _batch_norm_holder(mean.shape, axes[0]) if single else None
+    source = _norm(affine, axes[0]) if single else Source(affine, Form.FIXED, axis=axes[0])
     return view.op(source, [x], x.shape, hold=hold)
 
 
-def _batch_norm_holder(
-    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float, axis: int
-) -> Holder:
+def _norm(affine: Affine, axis: int) -> Source:
+    """A layer that stays one of its kind whatever it holds."""
+    return Source(affine, Form.NORM, axis=axis, keeps=True)
+
+
+# With the variance that goes with it a spread of 1, exactly so in every type of float. (Older
+# TensorFlows take 1.001e-5 for any that is smaller.)
+_PLAIN_EPSILON = 2.0**-8
+
+
+def _batch_norm_holder(shape: tuple[int, ...], axis: int) -> Holder:
+    """Gamma is the scale and beta the shift.
+
+    The layer's own statistics would have to be divided out, and rounding would leave a scale
+    beside 1 where there is none.
+    """
+
     def hold(affine: Affine) -> Held | None:
         if any(size != 1 for place, size in enumerate(affine.shape) if place != axis):
             return None
-        scale = np.broadcast_to(affine.scale.reshape(-1), gamma.shape)
-        shift = np.broadcast_to(affine.shift.reshape(-1), beta.shape)
-        arrays = {"gamma": scale * np.sqrt(variance + epsilon), "beta": shift + mean * scale}
-        return Held(arrays)
+        arrays = {
+            "gamma": np.broadcast_to(affine.scale.reshape(-1), shape),
+            "beta": np.broadcast_to(affine.shift.reshape(-1), shape),
+            "moving_mean": np.zeros(shape),
+            "moving_variance": np.full(shape, 1.0 - _PLAIN_EPSILON),
+        }
+        return Held(arrays, {"epsilon": _PLAIN_EPSILON})
 
     return hold
 
@@ -151,8 +173,8 @@ def normalization(view: View) -> Value:
         affine = Affine.of(spread, mean, rank)
     else:
         affine = Affine.of(1.0 / spread, -mean / spread, rank)
-    source = Source(affine, Form.NORM, axis=rank - 1)
-    return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, "Rescaling"))
+    hold = _rescaling_holder(view, rank, "Rescaling")
+    return view.op(_norm(affine, rank - 1), [x], x.shape, hold=hold)
 
 
 # Other layers take whole numbers as they are, and some cannot: this one has to stay.
@@ -161,9 +183,9 @@ _OF_WHOLE = "it also makes floating-point numbers of whole ones"
 
 def _statistic(view: View, role: str) -> Array | None:
     stated = view.config.get(role)
-    if isinstance(stated, dict):
-        stated = stated.get("config", {}).get("value", stated.get("value"))
-    return _float64(view, role) if stated is None else np.asarray(stated, dtype=np.float64)
+    if stated is None:
+        return _float64(view, role)
+    return stated_numbers(stated, exact=view.generation == 2)
 
 
 def _spread(array: Array, axes: Sequence[int], rank: int) -> Array:
@@ -180,28 +202,25 @@ def rescaling(view: View) -> Value:
     x = view.input
     if x.shape is None:
         return _no_affine(view, Reason.UNKNOWN_SHAPE, "the rank of its input is not known")
-    scale, offset = (_numbers(view.config.get(key, 0.0)) for key in ("scale", "offset"))
+    scale, offset = (stated_numbers(view.config.get(key, 0.0)) for key in ("scale", "offset"))
     affine = Affine.of(scale, offset, len(x.shape))
     if not affine.is_finite:
         return _no_affine(view, Reason.NOT_FINITE, "")
     if x.dtype not in _FLOATS:
         return _no_affine(view, Reason.NARROWER_TYPE, _OF_WHOLE)
     rank = len(x.shape or ())
-    source = Source(affine, Form.NORM, axis=rank - 1)
-    return view.op(source, [x], x.shape, hold=_rescaling_holder(rank, ""))
+    return view.op(_norm(affine, rank - 1), [x], x.shape, hold=_rescaling_holder(view, rank, ""))
 
 
-def _numbers(stated: Any) -> Array:
-    if isinstance(stated, dict):
-        stated = stated.get("config", {}).get("value", stated.get("value"))
-    return np.asarray(stated, dtype=np.float64)
-
-
-def _rescaling_holder(rank: int, class_name: str) -> Holder:
-    """A Rescaling can hold numbers, and vectors along the last axis."""
+def _rescaling_holder(view: View, rank: int, class_name: str) -> Holder:
+    """A Rescaling can hold numbers, and vectors along the last axis: numbers of float32."""
+    wide = view.layer.policy.compute == "float64"
 
     def hold(affine: Affine) -> Held | None:
         if any(size != 1 for size in affine.shape[: rank - 1]):
+            return None
+        numbers = affine.scale, affine.shift
+        if wide and any((stated_numbers(one) != one).any() for one in numbers):
             return None
         settings = {
             "scale": _plain(affine.scale),
@@ -399,7 +418,7 @@ def dot(view: View) -> Value:
     """Dot: one axis of each of two computed values is summed over, sample by sample."""
     values, config = view.inputs, view.config
     ranks = [one.rank or 0 for one in values]
-    if len(values) != 2 or not all(2 <= rank <= 3 for rank in ranks) or config.get("normalize"):
+    if len(values) != 2 or not all(2 <= rank <= 3 for rank in ranks):
         return view.op(Opaque(detail="a product of computed values"), values, None)
     stated = config.get("axes", -1)
     pair = list(stated) if isinstance(stated, (list, tuple)) else [stated, stated]
@@ -417,6 +436,8 @@ def dot(view: View) -> Value:
     if not lead:
         lead, dims = [()], [1]
     shape = ((values[0].shape or ())[0], *dims)
+    if config.get("normalize"):
+        return view.op(Opaque(detail="a product of computed values"), values, shape)
     y: Axes = (("b",), *lead)
     sizes = {
         names[0]: dim

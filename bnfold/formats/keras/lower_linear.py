@@ -467,25 +467,40 @@ def _projection(view: View, part: str, x: Value, heads: int, size: int) -> Value
 
 def statistics_norm(view: View) -> Value:
     """LayerNormalization and GroupNormalization: gamma and beta take an affine behind them."""
-    x, why = view.input, "it divides by statistics of its input"
-    if x.shape is None or view.config.get("rms_scaling"):
-        return view.op(Opaque(Reason.ACTIVATION, why), [x], x.shape)
+    if view.config.get("rms_scaling"):
+        return view.op(Opaque(Reason.ACTIVATION, _STATISTICS), [view.input], view.input.shape)
+    return _standardized(view, "gamma", "beta")
+
+
+def rms_norm(view: View) -> Value:
+    """RMSNormalization: its scale takes a scale behind it."""
+    return _standardized(view, "scale", "")
+
+
+_STATISTICS = "it divides by statistics of its input"
+
+
+def _standardized(view: View, gain: str, added: str) -> Value:
+    """What is divided by its statistics, times an array, plus another if it has that role."""
+    x = view.input
+    if x.shape is None:
+        return view.op(Opaque(Reason.ACTIVATION, _STATISTICS), [x], x.shape)
     rank = len(x.shape)
     axes = sorted(axes_of(view.config.get("axis", -1), rank))
     sizes = tuple(dim for axis in axes if isinstance(dim := x.shape[axis], int))
     if len(sizes) < len(axes):
-        return view.op(Opaque(Reason.UNKNOWN_SHAPE, why), [x], x.shape)
+        return view.op(Opaque(Reason.UNKNOWN_SHAPE, _STATISTICS), [x], x.shape)
     named: Axes = tuple((f"a{i}",) if i in axes else () for i in range(rank))
     w: Axes = tuple((f"a{i}",) for i in axes)
-    slot = dataclasses.replace(view.slot("gamma", scale=True), shape=sizes, fill=1.0)
-    beta = dataclasses.replace(view.slot("beta", center=True), shape=sizes)
-    gamma, added = view.operand(slot), view.operand(beta)
+    slot = dataclasses.replace(view.slot(gain, scale=True), shape=sizes, fill=1.0)
+    beta = dataclasses.replace(view.slot(added, center=True), shape=sizes) if added else None
+    gamma, shift = view.operand(slot), view.operand(beta) if beta else None
     trailing = axes == list(range(rank - len(axes), rank))
-    bias = Bias(2, added is not None, axis=axes[0] if len(axes) == 1 else None)
+    bias = Bias(2, shift is not None, axis=axes[0] if len(axes) == 1 else None)
     transfer = Contraction(
         Labels(((),) * rank, w, named, sizes_of((named, x.shape))),
-        bias=bias if trailing or len(axes) == 1 else None,
+        bias=bias if beta and (trailing or len(axes) == 1) else None,
         input_blocked=Reason.ACTIVATION,
-        blocked_detail=why,
+        blocked_detail=_STATISTICS,
     )
-    return view.op(transfer, [x, gamma, added], x.shape, slots=[None, slot, beta])
+    return view.op(transfer, [x, gamma, shift], x.shape, slots=[None, slot, beta])

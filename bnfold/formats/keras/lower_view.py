@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from bnfold.core.affine import Affine, Array
 from bnfold.core.diagnostics import Reason
 from bnfold.core.graph import Graph, Op
 from bnfold.core.moves import Shape
-from bnfold.core.transfer import Opaque, Source, Transfer
+from bnfold.core.transfer import Contraction, Opaque, Source, Transfer
 from bnfold.formats.keras.graph import Layer, LazyArray, float_dtype
 
 # What a layer must become to stand for another affine: None where it cannot.
@@ -285,6 +285,10 @@ class View:
         results = [self.builder.value(name, shape, kind) for shape in shapes]
         if isinstance(transfer, Source) and self.key in self.builder.frozen:
             transfer = Opaque(Reason.OTHER_READER, "another call of the layer", candidate=True)
+        if isinstance(transfer, Contraction) and self.key in self.builder.frozen:
+            # Nor may it be given a bias.
+            bias = transfer.bias if transfer.bias is not None and transfer.bias.present else None
+            transfer = replace(transfer, bias=bias)
         self.builder.ops.append(
             Op(
                 name,

@@ -50,6 +50,9 @@ def _write_layer(
         _write_graph(old, new, before.graph, layer.graph, source, target)
         return
     if source not in old:
+        if layer.weights:
+            # It had no arrays at all before it took up an affine.
+            _rewrite(new, before, layer, source, target)
         return
     if layer.parts:
         _copy_vars(old, new, source, target)
@@ -73,8 +76,8 @@ def _rewrite(new: h5py.File, before: Layer, layer: Layer, source: str, target: s
     for holders in dict.fromkeys(role.holders for role in wanted):
         group = [role for role in wanted if role.holders == holders]
         stored = [before.weights[r.name].key for r in group if r.name in before.weights]
-        inner = stored[0].rpartition("/")[0].removeprefix(source)
-        vars_group = new[f"{target}{inner}"]
+        inner = stored[0].rpartition("/")[0].removeprefix(source) if stored else "/vars"
+        vars_group = new.require_group(f"{target}{inner}")
         filters = {name: filters_of(dataset) for name, dataset in vars_group.items()}
         surplus = [
             np.array(vars_group[name]) for name in sorted(vars_group, key=int)[len(stored) :]

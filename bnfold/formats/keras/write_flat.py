@@ -92,7 +92,10 @@ def _new_name(
     slot: Slot, stored: dict[tuple[tuple[str, ...], str], LazyArray], group: h5py.Group
 ) -> str:
     """The name of an array that was not there, after those that were: "dense/bias:0"."""
-    beside = next(one for (path, _), one in stored.items() if path == slot.path)
+    beside = next((one for (path, _), one in stored.items() if path == slot.path), None)
+    if beside is None:
+        # A layer that had no arrays at all. Keras goes by the order of names, not by what they say.
+        return "/".join([(group.name or "").rpartition("/")[2], *slot.path, f"{slot.role}:0"])
     name = _own_name(beside, group)
     head, _, tail = name.rpartition("/")
     colon = ":" + tail.partition(":")[2] if ":" in tail else ""

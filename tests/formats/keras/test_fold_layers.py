@@ -58,8 +58,9 @@ _DIFFER: dict[str, tuple[int, int] | None] = {
     "random_crop_larger": None,
     # The same, with two layers in front.
     "concatenate_axis": (1, 2),
-    "multi_head_key": (2, 1),
-    # A factor alone may go through a product; a layer that keeps the shift is still a layer.
+    # A factor alone may go through a product; a layer that keeps the shift is still a layer, and
+    # in ONNX the product's bias.
+    "dot_matrices": (0, 1),
     "dot_transposed": (0, 1),
     "dot_same_axis": (0, 1),
     "dot_vector": (0, 1),

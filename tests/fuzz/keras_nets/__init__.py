@@ -1,0 +1,1 @@
+"""Random Keras nets, of both generations, and what must hold of each."""
