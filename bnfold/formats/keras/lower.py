@@ -11,6 +11,7 @@ from bnfold.core.moves import Shape
 from bnfold.core.transfer import Opaque
 from bnfold.formats.keras import lower_elementwise as elementwise
 from bnfold.formats.keras import lower_linear as linear
+from bnfold.formats.keras import lower_local as local
 from bnfold.formats.keras import lower_moves as moves
 from bnfold.formats.keras import lower_recurrent as recurrent
 from bnfold.formats.keras.errors import making_sense
@@ -92,8 +93,8 @@ RULES: Mapping[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "LSTMV1": recurrent.recurrent,
     "LayerNormalization": linear.statistics_norm,
-    "LocallyConnected1D": linear.locally_connected,
-    "LocallyConnected2D": linear.locally_connected,
+    "LocallyConnected1D": local.locally_connected,
+    "LocallyConnected2D": local.locally_connected,
     "LayerScale": elementwise.layer_scale,
     "LeakyReLU": elementwise.activation_layer,
     "Masking": elementwise.shape_keeper,
