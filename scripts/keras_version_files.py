@@ -78,6 +78,8 @@ TOO_OLD: Mapping[str, Environment] = {
         "3.6", "keras==1.2.2 theano==1.0.5 h5py==2.10.0", "KERAS_BACKEND=theano"
     )
 }
+# Keras 3.0 writes these so that arrays are lost.
+LOST = {("keras-3.0", f"{net}.h5") for net in ("attention", "masked", "nested", "recurrent")}
 
 
 def archive_of(name: str) -> Path:
@@ -151,13 +153,12 @@ def fold(folder: Path) -> None:
 
 
 def record(folder: Path) -> None:
-    """Keep what loading said: of the originals, and of the folded files."""
-    found: dict[str, Any] = {}
+    """Keep what loading said, of the originals and of the folded files, where both were tried."""
+    found: dict[str, Any] = json.loads(LOADED.read_text("utf-8")) if LOADED.exists() else {}
     for name in ENVIRONMENTS:
-        found[name] = {
-            kind: json.loads((folder / kind / name / "loaded.json").read_text("utf-8"))
-            for kind in ("originals", "folded")
-        }
+        files = {kind: folder / kind / name / "loaded.json" for kind in ("originals", "folded")}
+        if all(file.exists() for file in files.values()):
+            found[name] = {k: json.loads(file.read_text("utf-8")) for k, file in files.items()}
     LOADED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
