@@ -214,7 +214,7 @@ def test_no_tensorflow_is_needed(tmp_path: Path) -> None:
         folder = unpack(version, tmp_path / version)
         files += [str(path) for path in folder.iterdir() if path.stem in ("conv", "recurrent")]
     files = [file for file in files if file.endswith((".h5", ".keras"))]
-    assert len(files) == 8
+    assert len(files) == 12
     done = subprocess.run(
         [sys.executable, "-c", code, *files], check=False, capture_output=True, text=True
     )
