@@ -64,6 +64,7 @@ _DIFFER: dict[str, tuple[int, int] | None] = {
     "dot_transposed": (0, 1),
     "dot_same_axis": (0, 1),
     "dot_vector": (0, 1),
+    "embedding_reversed": (1, 2),
     # No rule lets an affine into the weighted means of these two.
     "attention_key": (0, 1),
     "multi_head_scores": (0, 2),
