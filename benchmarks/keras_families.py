@@ -4,7 +4,8 @@
 
 Each family at the smallest size that it builds, without weights, its normalizations with gammas of
 both signs and the statistics of what comes in. Both models are compared with Keras before they are
-timed: pairs of fresh processes, batch 1, one thread. Writes results/keras_families.json and .md.
+timed: pairs of fresh processes, batch 1, one thread. Writes results/keras_families.json and .md;
+where families are named, their rows replace those that stand there.
 """
 
 from __future__ import annotations
@@ -155,6 +156,19 @@ def page(families: list[Family], machine: dict[str, str], command: str) -> str:
     return "\n".join(lines)
 
 
+def _written(folder: Path) -> dict[str, Family]:
+    """The rows that an earlier run wrote."""
+    path = folder / "keras_families.json"
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text("utf-8"))["families"]
+    lists = ("nodes", "seconds", "codes")
+    return {
+        row["name"]: Family(**{k: tuple(v) if k in lists else v for k, v in row.items()})
+        for row in rows
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen families and write the page."""
     from bnfold.formats.keras import runtime
@@ -169,10 +183,11 @@ def main(arguments: list[str] | None = None) -> int:
     from benchmarks.applications import SIZES
 
     slim = shutil.which(options.onnxslim)
-    done = []
+    rows = _written(options.out) if options.families else {}
     for name in options.families or SIZES:
-        done.append(measure(name, options.seconds, slim))
-        print(done[-1], file=sys.stderr, flush=True)
+        rows[name] = measure(name, options.seconds, slim)
+        print(rows[name], file=sys.stderr, flush=True)
+    done = [rows[name] for name in SIZES if name in rows]
     options.out.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()
     command = "python -m benchmarks.keras_families"

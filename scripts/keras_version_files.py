@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
@@ -164,12 +165,18 @@ def record(folder: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Carry out a task; the exit code."""
-    if arguments[:1] == ["page"]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=("pack", "fold", "record", "page"))
+    parser.add_argument("folder", type=Path, nargs="?", help="of all tasks but page")
+    parser.add_argument("--check", action="store_true", help="page: only compare")
+    options = parser.parse_args(arguments)
+    if options.task == "page":
         from scripts.keras_versions_page import page
 
         return write_page(PAGE, page())
-    task, folder = arguments
-    {"pack": pack, "fold": fold, "record": record}[task](Path(folder))
+    if options.folder is None:
+        parser.error(f"{options.task} needs a folder")
+    {"pack": pack, "fold": fold, "record": record}[options.task](options.folder)
     return 0
 
 
