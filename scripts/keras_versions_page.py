@@ -36,6 +36,7 @@ What is not read, or not loaded:
   in the file: that is refused. It loads less than it writes.
 - Where a version cannot load its own file, nothing is asked of the folded one; some of these it
   loads all the same (*and more*).
+- Two files with convolutions of Theano were not loaded there, as it needs a C++ compiler for these.
 - Theano's convolutions mirror their kernels, and with `padding="same"` they pad other sides where a
   stride or a kernel is even; the first is undone and done again in what is written, the second
   refused.
