@@ -21,7 +21,8 @@ _MIRRORED = frozenset({"Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D"})
 
 def is_by_theano(attributes: Mapping[str, Any]) -> bool:
     """Whether the attributes of an .h5 file say so."""
-    return attributes.get("backend") in ("theano", b"theano")
+    found = attributes.get("backend")  # in a damaged file anything
+    return isinstance(found, (str, bytes)) and found in ("theano", b"theano")
 
 
 def from_theano(graph: KerasGraph) -> KerasGraph:
