@@ -70,31 +70,14 @@ def discretization(site: Site) -> Tensor:
 
 def _boundaries(site: Site) -> AnyArray:
     """The boundaries that the config states, or those that the layer has learned."""
-    stated = _stated(site, "bin_boundaries")
-    if stated is not None:
-        return np.asarray(stated, dtype=np.float32)
-    if "summary" not in site.layer.weights:
-        raise site.unsupported("has no boundaries: give it some, or adapt it, and save it again")
-    summary = site.weight("summary", (2, None), "float32")
-    return learned_boundaries(summary, int(site.config.get("num_bins") or 1))
-
-
-def learned_boundaries(summary: AnyArray, bins: int) -> AnyArray:
-    """Boundaries between ``bins`` parts of equal weight, as Keras's Discretization derives them.
-
-    Args:
-        summary: float32, shape (2, n): values in order, and the weight of each.
-        bins: how many parts; with fewer values than that each is a boundary but the last.
-
-    Returns:
-        float32, shape (m,), m < bins.
-    """
-    if summary.shape[1] < bins:
-        return summary[0, :-1]
-    shares = summary[1].cumsum()
-    ends = 1.0 / bins + np.arange(0.0, 1.0, 1.0 / bins)
-    found: AnyArray = np.interp(ends, shares / shares[-1], summary[0]).astype(np.float32)
-    return found[:-1]
+    found = _stated(site, "bin_boundaries")
+    if found is None and site.layer.learned is not None:
+        found = site.layer.learned()
+    if found is None:
+        # Their sketch is in the file; tf_keras reads it and makes no boundaries of it.
+        lost = ", as Keras 2 loses them with the file: " if site.generation == 2 else ": "
+        raise site.unsupported(f"has no boundaries{lost}give it some, or convert the live model")
+    return np.asarray(found, dtype=np.float32)
 
 
 def _stated(site: Site, key: str) -> Any:
@@ -144,8 +127,8 @@ def lookup(site: Site) -> Tensor:
 
 def _tokens(site: Site) -> list[Any]:
     words = _stated(site, "vocabulary")
-    if words is None and site.layer.vocabulary is not None:
-        words = site.layer.vocabulary()
+    if words is None and site.layer.learned is not None:
+        words = site.layer.learned()
     if not isinstance(words, (list, tuple)):
         raise site.unsupported("has no vocabulary: give it one, or adapt it, and save it again")
     if site.layer.class_name == "IntegerLookup":

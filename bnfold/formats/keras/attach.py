@@ -14,7 +14,7 @@ from bnfold.formats.keras.naming import numbered, part_place
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
-Vocabulary = Callable[[], tuple[str, ...]]
+Learned = Callable[[], tuple[str, ...] | tuple[float, ...]]
 
 
 class Holder(Protocol):
@@ -32,8 +32,8 @@ class Holder(Protocol):
         """Of a model: what keeps the arrays of each of its layers, by name."""
         ...
 
-    def vocabulary(self) -> Vocabulary | None:
-        """Reads the tokens that a lookup has learned; None if none are kept."""
+    def learned(self) -> Learned | None:
+        """Reads what a layer of `LEARNING` has learned; None if that is not kept."""
         ...
 
 
@@ -75,8 +75,8 @@ def _attach_layer(layer: Layer, holder: Holder) -> Layer:
     for holders in dict.fromkeys(role.holders for role in wanted):
         group = [role for role in wanted if role.holders == holders]
         weights |= _assign(layer, group, _arrays_of(holder, holders))
-    words = holder.vocabulary() if layer.class_name in LOOKUPS else None
-    return dataclasses.replace(layer, parts=parts, graph=graph, weights=weights, vocabulary=words)
+    learned = holder.learned() if layer.class_name in LEARNING else None
+    return dataclasses.replace(layer, parts=parts, graph=graph, weights=weights, learned=learned)
 
 
 def _arrays_of(holder: Holder, attributes: tuple[str, ...]) -> tuple[LazyArray, ...]:
@@ -127,8 +127,8 @@ def _share(graph: KerasGraph, known: Mapping[int, Layer]) -> KerasGraph:
     return dataclasses.replace(graph, layers=layers)
 
 
-# Layers that learn a vocabulary, which is no array.
-LOOKUPS = frozenset({"IntegerLookup", "StringLookup"})
+# Layers that learn what is no array.
+LEARNING = frozenset({"Discretization", "IntegerLookup", "StringLookup"})
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
 
 
@@ -164,7 +164,7 @@ class ArchiveHolder:
             for layer, name in archive_names(graph).items()
         }
 
-    def vocabulary(self) -> Vocabulary | None:
+    def learned(self) -> Learned | None:
         return self._assets.lines(f"{self._path}/vocabulary.txt")
 
 

@@ -100,8 +100,9 @@ class Layer:
         graph: the nested model, if it is one.
         build_shape: the input shape recorded when the layer was built; None where it is not.
         shared: an id that several layers have which are one and the same object; None else.
-        vocabulary: reads the tokens that a lookup has learned, special ones among them; None where
-            it keeps none beside its config. May raise InputError.
+        learned: reads what a lookup or Discretization has learned and its config does not say: its
+            tokens, special ones among them, or its boundaries. None where it keeps none; may raise
+            InputError.
     """
 
     name: str
@@ -116,7 +117,9 @@ class Layer:
     graph: KerasGraph | None = None
     build_shape: Any = None
     shared: int | None = None
-    vocabulary: Callable[[], tuple[str, ...]] | None = field(default=None, repr=False)
+    learned: Callable[[], tuple[str, ...] | tuple[float, ...]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def is_operator(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnfold.core.errors import InputError
-from bnfold.formats.keras.attach import Holder, Vocabulary, attach
+from bnfold.formats.keras.attach import Holder, Learned, attach
 from bnfold.formats.keras.errors import UnsupportedModelError
 from bnfold.formats.keras.graph import AnyArray, KerasGraph, LazyArray
 from bnfold.formats.keras.naming import numbered
@@ -76,8 +76,11 @@ class _LiveHolder:
     def layers(self, graph: KerasGraph) -> dict[str, Holder]:
         return {layer.name: _LiveHolder(layer) for layer in self._held.layers}
 
-    def vocabulary(self) -> Vocabulary | None:
-        return lambda: tuple(str(word) for word in self._held.get_vocabulary())
+    def learned(self) -> Learned | None:
+        if hasattr(self._held, "get_vocabulary"):
+            return lambda: tuple(str(word) for word in self._held.get_vocabulary())
+        boundaries = getattr(self._held, "bin_boundaries", None)
+        return None if boundaries is None else lambda: tuple(float(one) for one in boundaries)
 
 
 def part_of(held: Any, attribute: str) -> Any:

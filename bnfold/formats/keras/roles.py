@@ -64,11 +64,6 @@ def _normalization(config: Config) -> tuple[Role, ...]:
     return tuple(Role(name, False) for name in ("mean", "variance", "count"))
 
 
-def _discretization(config: Config) -> tuple[Role, ...]:
-    # Keras 3 puts what it has learned into the config.
-    return () if config.get("bin_boundaries") is not None else (Role("summary", False),)
-
-
 def _einsum(config: Config) -> tuple[Role, ...]:
     return (Role("kernel"), Role("bias")) if config.get("bias_axes") else (Role("kernel"),)
 
@@ -133,7 +128,6 @@ _ROLES: Mapping[str, Callable[[Config], tuple[Role, ...]]] = {
     "Dense": _CONV,
     "DepthwiseConv1D": _CONV,
     "DepthwiseConv2D": _CONV,
-    "Discretization": _discretization,
     "EinsumDense": _einsum,
     "Embedding": _plain("embeddings"),
     "GRU": _cell,
