@@ -80,7 +80,10 @@ def _attend(site: Site, heads: _Heads) -> Tensor | list[Tensor]:
     inner = [*range(lead), *range(lead + 1, lead + 1 + spread), lead, lead + 1 + spread]
     across = [*inner[:-2], inner[-1], inner[-2]]
     q = transpose(site, queries, inner)
-    q = elementwise(site, "Mul", q, scalar(site, 1.0 / math.sqrt(heads.size), q))
+    factor = 1.0 / math.sqrt(heads.size)
+    # Keras 3 makes a float32 of it first, in float64 too.
+    factor = float(np.float32(factor)) if site.generation == 3 else factor
+    q = elementwise(site, "Mul", q, scalar(site, factor, q))
     scores = matmul(site, q, transpose(site, keys, across), "Scores")
     if allowed is not None:
         grouped = spread > 1 and allowed.rank == 4

@@ -14,7 +14,7 @@ from bnfold.formats.keras.naming import numbered, part_place
 from bnfold.formats.keras.roles import Role, roles
 from bnfold.formats.text import clip
 
-Learned = Callable[[], tuple[str, ...] | tuple[float, ...]]
+Learned = Callable[[], tuple[str | float, ...]]
 
 
 class Holder(Protocol):

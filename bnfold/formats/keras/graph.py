@@ -117,9 +117,7 @@ class Layer:
     graph: KerasGraph | None = None
     build_shape: Any = None
     shared: int | None = None
-    learned: Callable[[], tuple[str, ...] | tuple[float, ...]] | None = field(
-        default=None, repr=False
-    )
+    learned: Callable[[], tuple[str | float, ...]] | None = field(default=None, repr=False)
 
     @property
     def is_operator(self) -> bool:

@@ -217,3 +217,12 @@ def test_merged_values_of_several_types(keras3: Any, name: str, second: str) -> 
     rng = np.random.default_rng(0)
     arrays = [rng.integers(-9, 9, (3, 4)), rng.normal(0, 3, (3, 4)).astype(second)]
     assert_equal(run_onnx(convert(model).model, arrays), run_keras(model, arrays))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 4, 3)])
+def test_attention_in_float64(keras: Any, shape: tuple[int, ...]) -> None:
+    """The factor in the scores is one of float32 in Keras 3, whatever its policy."""
+    L = keras.layers
+    x = L.Input(shape, dtype="float64", name="x")
+    y = L.MultiHeadAttention(2, 3, dtype="float64")(x, x)
+    _check(keras.Model(x, y), relative=1e-13)

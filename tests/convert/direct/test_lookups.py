@@ -66,6 +66,8 @@ def test_learned_vocabulary(keras: Any, name: str, tmp_path: Path) -> None:
     model, asked = _learned(keras, LOOKUPS[name])
     model.save(tmp_path / "model.keras")
     want = _predict(model, asked)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_equal([_predict(loaded, asked)], [want])
     for source in (model, tmp_path / "model.keras"):
         assert_equal(run_onnx(convert(source).model, [asked]), [want])
 
