@@ -15,6 +15,7 @@ from typing import Any
 from bnfold.formats.keras.graph import KerasGraph, Layer, LazyArray
 from bnfold.formats.keras.keys import key_of, layers_by_key, map_layers
 from bnfold.formats.keras.nodes import is_keras2_tensor
+from bnfold.formats.keras.operator_calls import KERAS2_CALLS
 from bnfold.formats.keras.order import reorder
 from bnfold.formats.keras.read_config import listed_parts, parse_model
 from bnfold.formats.keras.roles import roles
@@ -31,12 +32,14 @@ class Edits:
         settings: key to changes of the config.
         removed: keys of layers that are gone.
         class_names: key to the class that takes the layer's place.
+        dtypes: key of a layer that is gone to the dtype of its result.
     """
 
     arrays: dict[tuple[str, str], LazyArray] = field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     class_names: dict[str, str] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -139,7 +142,7 @@ def _edit_mirrored(config: dict[str, Any], key: str, edits: Edits) -> None:
 
 def _edit_part(data: dict[str, Any], key: str, edits: Edits) -> None:
     if key in edits.removed:
-        _become_linear(data)
+        _become_linear(data, edits.dtypes.get(key, "float32"))
     else:
         _edit_layer(data, key, edits)
 
@@ -157,8 +160,8 @@ def _become(data: dict[str, Any], class_name: str) -> None:
         data["registered_name"] = None
 
 
-def _become_linear(data: dict[str, Any]) -> None:
-    old = data["config"]
+def _become_linear(data: dict[str, Any], dtype: str) -> None:
+    old, is_call = data["config"], data["class_name"] in KERAS2_CALLS
     _become(data, "Activation")
     data["config"] = {
         **{name: one for name, one in data["config"].items() if name not in ("scale", "offset")},
@@ -169,7 +172,9 @@ def _become_linear(data: dict[str, Any]) -> None:
     if "trainable" not in old:
         # An operator node has neither. Layers before Keras 2.3 need no dtype.
         data["config"].setdefault("trainable", True)
-        data["config"].setdefault("dtype", "float32")
+        data["config"].setdefault("dtype", dtype)
+    if is_call:
+        data["config"]["dtype"] = dtype  # a function computes in that of its operands
     nodes = data.get("inbound_nodes")
     if nodes:
         data["inbound_nodes"] = [_only_tensor(node) for node in nodes]
@@ -182,7 +187,7 @@ def _edit_sequence(layers: list[dict[str, Any]], prefix: str, edits: Edits) -> l
         if key not in edits.removed:
             _edit_layer(data, key, edits)
         elif place == len(layers) - 1 or "batch_input_shape" in data["config"]:
-            _become_linear(data)
+            _become_linear(data, edits.dtypes.get(key, "float32"))
         else:
             continue
         kept.append(data)
@@ -200,7 +205,7 @@ def _edit_functional(config: dict[str, Any], prefix: str, edits: Edits, *, outer
         if keys[name] not in edits.removed:
             _edit_layer(data, keys[name], edits)
         elif name in outputs and (outermost or _reads_input(nodes, layers)):
-            _become_linear(data)
+            _become_linear(data, edits.dtypes.get(keys[name], "float32"))
         else:
             gone |= {(name, number): _first_tensor(node) for number, node in enumerate(nodes)}
             continue

@@ -241,6 +241,7 @@ def _edit_sources(
         assert now is not None
         if now.form is Form.NONE:
             edits.removed.add(key)
+            edits.dtypes[key] = lowered.origins[numbers[0]].dtype
             continue
         hold = lowered.origins[numbers[0]].hold
         held = None if hold is None else hold(now.affine)

@@ -84,11 +84,13 @@ class Origin:
         key: key of the layer.
         slots: for each operand the array that it is, or would be if it were made.
         hold: of a source: how the layer can stand for another affine.
+        dtype: of its results.
     """
 
     key: str
     slots: tuple[Slot | None, ...]
     hold: Holder | None = None
+    dtype: str = "float32"
 
 
 class Weights:
@@ -299,7 +301,7 @@ class View:
                 self.path,
             )
         )
-        self.builder.origins.append(Origin(self.key, tuple(slots), hold))
+        self.builder.origins.append(Origin(self.key, tuple(slots), hold, kind))
         return results
 
     def opaque(

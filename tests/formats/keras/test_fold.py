@@ -339,3 +339,20 @@ def test_same_input_gives_the_same_bytes(keras: Any, tmp_path: Path) -> None:
             write_keras(source, graph, fold_graph(graph).graph, target)
             written.append(target.read_bytes())
         assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_an_operator_that_gives_an_output_its_name_keeps_its_dtype(
+    keras: Any, dtype: str, tmp_path: Path
+) -> None:
+    """The linear Activation in its place computes in the dtype of the operands, not in float32."""
+    L = keras.layers
+    x = L.Input((4,), dtype=dtype, name="x")
+    y = L.Dense(3, dtype=dtype, name="dense")(x)
+    model = zoo.randomize(keras.Model(x, y / 4.0))
+    result, folded = _through_file(keras, model, tmp_path, ".keras")
+    assert len(result.folds) == 1 and not result.kept
+    arrays = [np.random.default_rng(0).normal(size=(5, 4)).astype(dtype)]
+    (got,), (want,) = run_keras(folded, arrays), run_keras(model, arrays)
+    assert got.dtype == want.dtype == np.dtype(dtype)
+    assert_equal([got], [want], {"float16": 2e-3, "float32": 1e-6, "float64": 1e-15}[dtype])
