@@ -67,7 +67,8 @@ def _refilled(layer: Layer, key: str, before: Layer | None, edits: Edits) -> Lay
     if before is None:
         return layer
     # Old files state no dtype: it was told by the arrays that were there.
-    layer = replace(layer, policy=before.policy)
+    if "dtype" not in before.config and not before.is_operator:
+        layer = replace(layer, policy=before.policy)
     if key in edits.removed:
         return layer
     arrays = {role: one for (name, role), one in edits.arrays.items() if name == key}

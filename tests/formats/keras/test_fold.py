@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from bnfold.convert.direct import convert, read
@@ -356,3 +357,12 @@ def test_an_operator_that_gives_an_output_its_name_keeps_its_dtype(
     (got,), (want,) = run_keras(folded, arrays), run_keras(model, arrays)
     assert got.dtype == want.dtype == np.dtype(dtype)
     assert_equal([got], [want], {"float16": 2e-3, "float32": 1e-6, "float64": 1e-15}[dtype])
+
+
+def test_the_folded_graph_says_the_dtype_of_what_took_an_operators_place(keras: Any) -> None:
+    L = keras.layers
+    x = L.Input((4,), dtype="float64", name="x")
+    y = L.Dense(3, dtype="float64", name="dense")(x)
+    result = fold_graph(read(zoo.randomize(keras.Model(x, y / 4.0))))
+    (port,) = convert(result.graph).model.graph.outputs
+    assert port.dtype == ir.DataType.DOUBLE
