@@ -420,6 +420,8 @@ def _take_bias(node: ir.Node) -> None:
     """Let an op that has just been given a bias add it, once."""
     if node.op_type == "MatMul":
         node.op_type = "Gemm"
+        # A MatMul has none; what an odd file gave it would mean something to a Gemm.
+        node.attributes.clear()
     if node.op_type == "Gemm":
         node.attributes.pop("beta", None)
 

@@ -5,8 +5,13 @@ onnx.checker passes some of these models, and no runtime runs them.
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
+from bnfold.formats.onnx.fold import fold_model
 from tests.formats.onnx.support.build import Norm, Positive
 from tests.formats.onnx.support.cases import Case, case
 from tests.formats.onnx.support.check import assert_settled, fold, left_in, reasons
@@ -147,3 +152,24 @@ def test_the_rest_of_the_model_is_folded() -> None:
     result, folded = fold(row.build("float"))
     assert left_in(folded) == row.left
     assert len(result.folds) == 1 and len(result.kept) == 1
+
+
+def test_an_attribute_that_no_matmul_has_means_nothing_to_the_gemm() -> None:
+    """A MatMul that is given a bias becomes a Gemm, to which transA would mean something."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "W"], ["h"], transA=1),
+        onnx.helper.make_node("BatchNormalization", ["h", "g", "t", "m", "v"], ["y"]),
+    ]
+    arrays = {"W": rng.normal(size=(6, 4)), "v": rng.uniform(0.5, 2, 4)}
+    arrays |= {name: rng.normal(size=4) for name in "gtm"}
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", size])
+        for name, size in (("x", 6), ("y", 4))
+    )
+    weights = [numpy_helper.from_array(one.astype(np.float32), n) for n, one in arrays.items()]
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    folded = fold_model(ir.from_proto(model)).model
+    (node,) = folded.graph
+    assert node.op_type == "Gemm" and not node.attributes
