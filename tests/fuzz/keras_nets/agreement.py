@@ -59,6 +59,10 @@ def _why(name: str, folding: Planned, keeping: Planned, classes: Mapping[str, st
         if kept.into or standardized or kept.left_as in (("Add",), ("Mul",)):
             return "a gain or bias that is an op of its own in ONNX"
         return "Casts of mixed precision" if Reason.NARROWER_TYPE in found else ""
+    if any(one.detail.startswith("relu6") for one in kept.refusals):
+        return "the bounds of a Clip take an affine"
+    if any(into.op_type == "Add" for into in fold.into):
+        return "a gain or bias that is an op of its own in ONNX"
     if Reason.UNKNOWN_SHAPE in found:
         return "the file does not tell a shape"
     if Reason.OPAQUE_OP in found:
