@@ -91,10 +91,12 @@ def convolve(
     shape = keras_shape(site, x.shape[0], kernel.shape[0], result_of(site, window, space))
     attributes = window.attributes(space)
     if x.padded is not None and window.padding == "valid":
-        # The Pad stays only if something else reads it.
-        x, amounts = x.padded
-        ordered = [amounts[axis] for axis in form.perm[2:]]
-        attributes["pads"] = [one for one, _ in ordered] + [one for _, one in ordered]
+        inner, amounts = x.padded
+        batch, channels, *ordered = (amounts[axis] for axis in form.perm)
+        if not any((*batch, *channels)):
+            # The Pad stays only if something else reads it.
+            x = inner
+            attributes["pads"] = [one for one, _ in ordered] + [one for _, one in ordered]
     operands = [value(site, x, form), _kernel(site, kernel, names[0])]
     if bias is not None:
         operands.append(site.constant(bias, names[1]))

@@ -91,6 +91,21 @@ DENSE: dict[str, Row] = {
 }
 
 CONVOLUTIONS: dict[str, Row] = {
+    # Pads columns and channels of what the convolution takes for channels last.
+    "pad_first_conv_last": chain(
+        IMAGE,
+        lambda L: [
+            L.ZeroPadding2D(((1, 0), (0, 2)), data_format="channels_first"),
+            L.Conv2D(3, (2, 1)),
+        ],
+    ),
+    "pad_first_separable_last": chain(
+        IMAGE,
+        lambda L: [
+            L.ZeroPadding2D(((1, 0), (0, 2)), data_format="channels_first"),
+            L.SeparableConv2D(3, 1),
+        ],
+    ),
     "conv1d": on(SERIES, lambda L: L.Conv1D(3, 2)),
     "conv1d_same_stride": on(SERIES, lambda L: L.Conv1D(3, 4, strides=3, padding="same")),
     "conv1d_causal": on(SERIES, lambda L: L.Conv1D(3, 3, padding="causal", dilation_rate=2)),
