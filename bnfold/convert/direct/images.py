@@ -7,7 +7,9 @@ import numpy as np
 from bnfold.convert.direct.activations import clip
 from bnfold.convert.direct.convolutions import is_channels_first, keras_shape, space_of
 from bnfold.convert.direct.layout import constant
+from bnfold.convert.direct.operators_math import saturated
 from bnfold.convert.direct.ops import cast, elementwise, pad, reduce, slices, unary
+from bnfold.convert.direct.promotion import is_float
 from bnfold.convert.direct.resampling import keeps_size
 from bnfold.convert.direct.shaping import resize
 from bnfold.convert.direct.site import Site
@@ -18,14 +20,16 @@ def resizing(site: Site) -> Tensor:
     """Resizing to a size that the config states."""
     x, config = _images(site), site.config
     kind = str(config.get("interpolation", "bilinear"))
-    back = x.dtype if _is_whole(x) and site.generation == 3 else ""
-    x = cast(site, x, "float32" if back else site.dtype) if _is_whole(x) else x
+    whole = not is_float(x.dtype)
+    back = x.dtype if whole and site.generation == 3 else ""
+    x = cast(site, x, "float32" if back else site.dtype) if whole else x
     if config.get("crop_to_aspect_ratio"):
         x = _cropped(site, x)
     elif config.get("pad_to_aspect_ratio"):
         x = _padded(site, x)
     y = _resized(site, x, kind, bool(config.get("antialias")))
-    return _rounded(site, y, back) if back else y
+    # Whole numbers again, as Keras 3 gives them for images of whole numbers.
+    return saturated(site, unary(site, "Round", y), back) if back else y
 
 
 def _images(site: Site) -> Tensor:
@@ -33,10 +37,6 @@ def _images(site: Site) -> Tensor:
     if x.rank != 4:
         raise site.unsupported("is given something else than a batch of images")
     return x
-
-
-def _is_whole(x: Tensor) -> bool:
-    return not x.dtype.startswith(("float", "bfloat"))
 
 
 def _target(site: Site) -> tuple[int, int]:
@@ -50,13 +50,6 @@ def _resized(site: Site, x: Tensor, kind: str = "bilinear", antialias: bool = Fa
     channels = x.shape[1] if is_channels_first(site) else x.shape[3]
     shape = keras_shape(site, x.shape[0], channels, target)
     return resize(site, x, shape, kind, None, antialias)
-
-
-def _rounded(site: Site, y: Tensor, dtype: str) -> Tensor:
-    """Whole numbers again, as Keras 3 gives them for images of whole numbers."""
-    limits = np.iinfo(dtype)
-    whole = unary(site, "Round", y)
-    return cast(site, clip(site, whole, float(limits.min), float(limits.max)), dtype)
 
 
 def _sizes(site: Site, x: Tensor) -> tuple[int, int]:
@@ -102,7 +95,7 @@ def _padded(site: Site, x: Tensor) -> Tensor:
 def center_crop(site: Site) -> Tensor:
     """CenterCrop: the middle of larger images; smaller ones are resized."""
     x = _images(site)
-    x = cast(site, x, site.dtype) if _is_whole(x) else x
+    x = x if is_float(x.dtype) else cast(site, x, site.dtype)
     cuts: dict[int, tuple[int | None, int | None, int]] = {}
     smaller = False
     for axis, want in zip(_spatial(site), _target(site), strict=True):
@@ -122,7 +115,7 @@ def random_crop(site: Site) -> Tensor:
     if site.is_training:
         raise site.unsupported("is called with training=True, so its result is random")
     x = _images(site)
-    x = cast(site, x, site.dtype) if _is_whole(x) else x
+    x = x if is_float(x.dtype) else cast(site, x, site.dtype)
     return _resized(site, _cropped(site, x))
 
 
