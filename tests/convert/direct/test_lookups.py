@@ -146,33 +146,30 @@ def test_a_folded_model_keeps_what_was_learned(keras: Any, tmp_path: Path) -> No
     assert_equal(run_onnx(convert(written).model, asked), [want])
 
 
+def _saved(model: Any, folder: Path, vocabulary: bytes | None) -> Path:
+    """The model as a file with this in place of its vocabulary, or without one."""
+    model.save(folder / "model.keras")
+    target = folder / "changed.keras"
+    with zipfile.ZipFile(folder / "model.keras") as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = vocabulary if name.endswith("vocabulary.txt") else old.read(name)
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"three\nfive\n"], ids=["no text", "no number"])
 def test_a_damaged_vocabulary_is_one_line(keras: Any, damage: bytes, tmp_path: Path) -> None:
     model, _ = _learned(keras, LOOKUPS["numbers"])
-    model.save(tmp_path / "model.keras")
-    with (
-        zipfile.ZipFile(tmp_path / "model.keras") as old,
-        zipfile.ZipFile(tmp_path / "damaged.keras", "w") as new,
-    ):
-        for name in old.namelist():
-            new.writestr(name, damage if name.endswith("vocabulary.txt") else old.read(name))
     with pytest.raises(InputError) as caught:
-        convert(tmp_path / "damaged.keras")
+        convert(_saved(model, tmp_path, damage))
     assert "\n" not in str(caught.value) and "lookup" in str(caught.value)
 
 
 def test_a_missing_vocabulary_says_what_to_do(keras: Any, tmp_path: Path) -> None:
     model, _ = _learned(keras, LOOKUPS["words"])
-    model.save(tmp_path / "model.keras")
-    with (
-        zipfile.ZipFile(tmp_path / "model.keras") as old,
-        zipfile.ZipFile(tmp_path / "lacking.keras", "w") as new,
-    ):
-        for name in old.namelist():
-            if not name.endswith("vocabulary.txt"):
-                new.writestr(name, old.read(name))
     with pytest.raises(UnsupportedLayerError, match=r"no vocabulary.*save it again"):
-        convert(tmp_path / "lacking.keras")
+        convert(_saved(model, tmp_path, None))
 
 
 def test_feature_space(keras3: Any, tmp_path: Path) -> None:
